@@ -1,3 +1,48 @@
 """Fathom: reinforcement learning whose every run is a pure function of what went into it."""
 
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# JAX takes three quarters of a GPU's memory at its start unless told otherwise.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 __version__ = "0.1.0"
+
+_PLACES = {
+    "Agent": "fathom.agent",
+    "Evaluation": "fathom.train.evaluate",
+    "PPO": "fathom.algos.policy.ppo",
+    "DQN": "fathom.algos.value.dqn",
+    "Env": "fathom.envs.base",
+    "FathomError": "fathom.core.errors",
+    "make": "fathom.envs.registry",
+    "register": "fathom.envs.registry",
+    "to_gymnasium": "fathom.envs.bridge",
+    "check": "fathom.envs.checker",
+}
+
+__all__ = [*_PLACES, "__version__"]
+
+if TYPE_CHECKING:
+    from fathom.agent import Agent as Agent
+    from fathom.algos.policy.ppo import PPO as PPO
+    from fathom.algos.value.dqn import DQN as DQN
+    from fathom.core.errors import FathomError as FathomError
+    from fathom.envs.base import Env as Env
+    from fathom.envs.bridge import to_gymnasium as to_gymnasium
+    from fathom.envs.checker import check as check
+    from fathom.envs.registry import make as make
+    from fathom.envs.registry import register as register
+    from fathom.train.evaluate import Evaluation as Evaluation
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import fathom` alone stays instant."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'fathom' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,5 +1,6 @@
 """The base of everything that is configured by its fields: algorithms, environments, wrappers."""
 
+import inspect
 import types
 import typing
 from typing import Any, TypeVar
@@ -35,7 +36,7 @@ class Config(eqx.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, annotation in cls.__dict__.get("__annotations__", {}).items():
+        for name, annotation in inspect.get_annotations(cls).items():
             if not _shapes_the_program(annotation):
                 continue
             if name not in cls.__dict__:

@@ -62,7 +62,8 @@ class _Bounds:
 
     def __repr__(self) -> str:
         first = self.array.flat[0] if self.array.size else None
-        return repr(first) if self.array.size == 0 or np.all(self.array == first) else str(self.array.tolist())
+        uniform = self.array.size == 0 or np.all(self.array == first)
+        return repr(first) if uniform else str(self.array.tolist())
 
 
 class Box(Space):
@@ -99,7 +100,8 @@ class Box(Space):
     def sample(self, key: Key[Array, ""]) -> Array:
         """Uniform where bounded, standard normal elsewhere (shifted to the one bound there is)."""
         if np.issubdtype(self.dtype, np.integer):
-            return jax.random.randint(key, self.shape, self.low, self.high.astype(np.int64) + 1).astype(self.dtype)
+            above = self.high.astype(np.int32) + 1
+            return jax.random.randint(key, self.shape, self.low, above).astype(self.dtype)
         uniform_key, normal_key = jax.random.split(key)
         low, high = self.low, self.high
         bounded = np.isfinite(low) & np.isfinite(high)
@@ -276,7 +278,7 @@ def zeros(space: Space) -> Any:
 
 
 def from_gymnasium(space: Any) -> Space:
-    """Our form of a Gymnasium space. Raises FathomError for kinds that have none (Text, Graph, Sequence …)."""
+    """Our form of a Gymnasium space; FathomError for kinds that have none (Text, Graph, Sequence)."""
     from gymnasium import spaces as gym
 
     match space:
@@ -288,7 +290,7 @@ def from_gymnasium(space: Any) -> Space:
         case gym.MultiDiscrete():
             if space.nvec.ndim != 1 or np.any(space.start != 0):
                 raise FathomError(
-                    f"{space}: only flat MultiDiscrete spaces that start at 0 are supported; flatten or shift it."
+                    f"{space}: only flat MultiDiscrete spaces from 0 are supported; flatten or shift it."
                 )
             return MultiDiscrete(tuple(space.nvec))
         case gym.MultiBinary():

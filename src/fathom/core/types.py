@@ -74,6 +74,7 @@ class Clock(eqx.Module):
     update: Int[Array, ""]  # updates done before this one
     horizon: Int[Array, ""]  # updates of the whole run, to which schedules refer
     steps_per_update: Float[Array, ""]  # environment steps of one seed in one update
+    gradient_step: Int[Array, ""]  # gradient steps done, for those who learn from a replay buffer
 
     @property
     def progress(self) -> Float[Array, ""]:

@@ -68,7 +68,7 @@ def vec_reset(env: Env, seeds: UInt32[Array, " env"]) -> tuple[VecState, PyTree]
 
 
 def vec_step(env: Env, state: VecState, action: PyTree) -> tuple[VecState, VecStep]:
-    """Step every environment; where an episode ended, reset it and keep the last observation as `final_obs`."""
+    """Step every environment; reset those whose episode ended, with their last obs kept as `final_obs`."""
 
     def advance(key: Array, inner: PyTree, act: PyTree) -> tuple[VecState, VecStep]:
         carry_key, step_key, reset_key = jax.random.split(key, 3)

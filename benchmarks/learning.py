@@ -1,0 +1,128 @@
+"""What Fathom's presets learn, against figures that others have published.
+
+    python benchmarks/learning.py                       # every row
+    python benchmarks/learning.py --only ppo/Pendulum-v1 dqn/CartPole-v1
+
+Each row is one `fathom train` with its automatic preset, in a new process. The return of a seed is the mean
+raw return of its greedy policy over at least 100 episodes; the table gives the mean over seeds with its 95 %
+interval. Raw figures go to `benchmarks/results/learning-<date>.json`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from speed import HERE, machine
+
+EPISODES = 100
+
+
+@dataclass(frozen=True)
+class Row:
+    """A preset to train, the mean return aimed at, and what others have published for the same budget."""
+
+    algorithm: str
+    env: str
+    steps: int
+    target: float | None = None
+    published: str | None = None
+    source: str | None = None
+    seeds: int = 10
+
+    @property
+    def name(self) -> str:
+        """How `--only` names the row."""
+        return f"{self.algorithm}/{self.env}"
+
+
+ROWS = (
+    Row("ppo", "CartPole-v1", 100_000, 495.0, "500 ± 0", "SB3 Zoo, one run"),
+    Row("dqn", "CartPole-v1", 50_000, 475.0, "500 ± 0", "SB3-contrib documentation, over seeds"),
+    Row("ppo", "Pendulum-v1", 100_000, -175.0, "−172", "SB3 Zoo, 750 episodes of one run"),
+    Row("dqn", "MountainCar-v0", 120_000, -112.0, "−107 ± 4", "SB3-contrib documentation"),
+    # No figure of others is at hand for Acrobot, so these two rows have no target.
+    Row("ppo", "Acrobot-v1", 1_000_000),
+    Row("dqn", "Acrobot-v1", 100_000),
+    Row("ppo", "LunarLander-v3", 1_000_000, 225.0, "242", "SB3 Zoo, one run on v2 (same dynamics)", seeds=5),
+)
+
+
+def train(row: Row, steps: int, seeds: int, seed: int) -> dict[str, Any]:
+    """Trains a row by the command line and returns its summary. A failure comes back as `error`."""
+    command = [Path(sys.executable).with_name("fathom"), "train", row.algorithm, row.env]
+    numbers = ["--steps", str(steps), "--seeds", str(seeds), "--seed", str(seed)]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "run")
+        process = [*command, *numbers, "--out", out, "--json"]
+        done = subprocess.run(process, env=env, stdout=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode != 0:
+        return {"error": f"exit code {done.returncode}", "process_seconds": seconds}
+    return json.loads(done.stdout) | {"process_seconds": seconds}
+
+
+def judged(row: Row, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with what came of it: its mean return recomputed, and whether that reaches the target."""
+    returns = summary.get("returns_per_seed")
+    mean = statistics.fmean(returns) if returns else None
+    if summary.get("episodes", EPISODES) < EPISODES:
+        sys.exit(
+            f"{row.name} was evaluated over {summary['episodes']} episodes; at least {EPISODES} are due."
+        )
+    met = None if mean is None or row.target is None else mean >= row.target
+    return {"name": row.name, **asdict(row), "mean": mean, "met": met, "summary": dict(summary)}
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """One row as text."""
+    if row["mean"] is None:
+        return f"{row['name']:<22} {row['summary']['error']}"
+    low, high = row["summary"]["ci95"] or (float("nan"), float("nan"))
+    target = "" if row["target"] is None else f"target ≥ {row['target']:g}"
+    verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
+    return f"{row['name']:<22} {row['mean']:>9.1f}  [{low:.1f}, {high:.1f}]  {target} {verdict}"
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    names = [row.name for row in ROWS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="ALGORITHM/ENV")
+    parser.add_argument("--seeds", type=int, help="in place of each row's own number")
+    parser.add_argument("--seed", type=int, default=0, help="the first of the seeds")
+    parser.add_argument("--steps", type=int, help="in place of each row's own number")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the raw figures")
+    options = parser.parse_args()
+
+    now = datetime.now().astimezone()
+    record: dict[str, Any] = {
+        "format": 1,
+        "date": now.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "rows": [],
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / f"learning-{now:%Y-%m-%d-%H%M}.json"
+    for row in (row for row in ROWS if row.name in options.only):
+        steps, seeds = options.steps or row.steps, options.seeds or row.seeds
+        summary = train(row, steps, seeds, options.seed)
+        record["rows"].append(judged(row, summary) | {"steps": steps, "seeds": seeds})
+        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        print(line(record["rows"][-1]))
+    print(f"\nraw figures: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The workloads of Stable-Baselines3 and of SBX, which share one API."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import clock
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+
+ENV = "CartPole-v1"
+Algorithm = Callable[..., BaseAlgorithm]
+
+
+def linear(initial: float) -> Callable[[float], float]:
+    """A value that falls to 0 with the progress that remains."""
+    return lambda remaining: remaining * initial
+
+
+# "native" is the schedule that Fathom and rejax run on native environments.
+PPO_SCHEDULES: dict[str, dict[str, Any]] = {
+    "default": {"n_steps": 2048, "batch_size": 64, "n_epochs": 10},
+    "native": {"n_steps": 128, "batch_size": 2048, "n_epochs": 4, "ent_coef": 0.01},
+    "zoo": {
+        "n_steps": 32,
+        "batch_size": 256,
+        "gae_lambda": 0.8,
+        "gamma": 0.98,
+        "n_epochs": 20,
+        "ent_coef": 0.0,
+        "learning_rate": linear(0.001),
+        "clip_range": linear(0.2),
+    },
+}
+DQN_ZOO: dict[str, Any] = {
+    "learning_rate": 2.3e-3,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "learning_starts": 1000,
+    "gamma": 0.99,
+    "target_update_interval": 10,
+    "train_freq": 256,
+    "gradient_steps": 128,
+    "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04,
+    "policy_kwargs": {"net_arch": [256, 256]},
+}
+
+
+class Marks(BaseCallback):
+    """Notes the clock between iterations, an iteration being a rollout and the updates that follow it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks: list[tuple[int, float]] = []
+
+    def mark(self) -> None:
+        """Adds (env steps so far, seconds)."""
+        self.marks.append((self.num_timesteps, time.perf_counter()))
+
+    def _on_rollout_start(self) -> None:
+        self.mark()
+
+    def _on_training_end(self) -> None:
+        self.mark()
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class UntilSolved(BaseCallback):
+    """Evaluates the greedy policy about every `every` env steps, off the clock; stops at `target`."""
+
+    def __init__(self, target: float, every: int, episodes: int) -> None:
+        super().__init__()
+        self.target, self.every, self.episodes = target, every, episodes
+        self.eval_env = make_vec_env(ENV, n_envs=episodes, seed=10_000)
+        self.next_at, self.seconds, self.eval_seconds, self.solved = every, 0.0, 0.0, False
+
+    def _on_training_start(self) -> None:
+        self.resumed = time.perf_counter()
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps >= self.next_at:
+            self.check()
+
+    def _on_training_end(self) -> None:
+        if not self.solved:
+            self.check()
+
+    def _on_step(self) -> bool:
+        return not self.solved
+
+    def check(self) -> None:
+        """Stops the clock and evaluates."""
+        stopped = time.perf_counter()
+        self.seconds += stopped - self.resumed
+        self.steps = self.num_timesteps
+        self.next_at = self.steps + self.every
+        returns, _ = evaluate_policy(self.model, self.eval_env, self.episodes, deterministic=True)
+        self.solved = float(returns) >= self.target  # pyright: ignore[reportArgumentType]
+        self.resumed = time.perf_counter()
+        self.eval_seconds += self.resumed - stopped
+
+
+def ppo_rate(ppo: Algorithm, schedule: str, num_envs: int, settings: dict[str, Any]) -> clock.Figures:
+    """PPO's env steps per second, learning included, after a first iteration that is not counted."""
+    schedule, num_envs = settings.get("schedule", schedule), settings.get("num_envs", num_envs)
+    config = PPO_SCHEDULES[schedule]
+    iteration = num_envs * config["n_steps"]
+    marks = Marks()
+    model = ppo("MlpPolicy", make_vec_env(ENV, n_envs=num_envs), seed=settings.get("seed", 0), **config)
+    model.learn(max(settings.get("steps", 0), 3 * iteration), callback=marks)
+    figures = clock.steady(marks.marks, warmup=1)
+    updates = config["n_epochs"] / config["batch_size"]
+    return figures | {"updates_per_second": figures["steps_per_second"] * updates}
+
+
+def dqn_rate(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """DQN's env steps per second on the Zoo's schedule, after 2,048 steps that are not counted."""
+    marks = Marks()
+    model = dqn("MlpPolicy", make_vec_env(ENV, n_envs=1), seed=settings.get("seed", 0), **DQN_ZOO)
+    model.learn(max(settings.get("steps", 50_000), 4096), callback=marks)
+    figures = clock.steady(marks.marks, warmup=8)
+    updates = DQN_ZOO["gradient_steps"] / DQN_ZOO["train_freq"]
+    return figures | {"updates_per_second": figures["steps_per_second"] * updates}
+
+
+def ppo_solve(ppo: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """Training seconds, evaluation excluded, until the mean greedy return of 20 episodes is 475."""
+    seconds: list[float | None] = []
+    steps: list[int] = []
+    spent = fresh = 0.0
+    for seed in range(settings.get("seed", 0), settings.get("seed", 0) + settings.get("seeds", 3)):
+        until = UntilSolved(settings.get("target", 475.0), settings.get("every", 2048), episodes=20)
+        model = ppo("MlpPolicy", make_vec_env(ENV, n_envs=8, seed=seed), seed=seed, **PPO_SCHEDULES["zoo"])
+        model.learn(settings.get("steps", 100_000), callback=until)
+        seconds.append(until.seconds if until.solved else None)
+        steps.append(until.steps)
+        spent += until.seconds
+        fresh = fresh or clock.since_start() - until.eval_seconds
+    return clock.solved(seconds, steps, spent, fresh)
+
+
+def ppo_run(ppo: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """One seed of 100,000 steps as a user would write it; the whole process is what is measured."""
+    schedule = settings.get("schedule", "default")
+    num_envs = settings.get("num_envs", 8 if schedule == "zoo" else 1)
+    env = make_vec_env(ENV, n_envs=num_envs)
+    model = ppo("MlpPolicy", env, seed=settings.get("seed", 0), **PPO_SCHEDULES[schedule])
+    began = time.perf_counter()
+    model.learn(settings.get("steps", 100_000))
+    seconds = time.perf_counter() - began
+    return {
+        "env_steps": model.num_timesteps,
+        "seconds": seconds,
+        "steps_per_second": model.num_timesteps / seconds,
+    }
+
+
+def answer(peer: str, packages: list[str], ppo: Algorithm, dqn: Algorithm, compiles: bool) -> None:
+    """Answers the request on the command line with these two algorithms, on the CPU.
+
+    What the first iteration costs above the later ones is called compilation only where there is one.
+    """
+
+    def on_cpu(algorithm: Algorithm) -> Algorithm:
+        return partial(algorithm, device="cpu")
+
+    def with_threads(workload: clock.Workload) -> clock.Workload:
+        def run(settings: dict[str, Any]) -> clock.Figures:
+            torch.set_num_threads(settings.get("threads", 1))
+            figures = workload(settings)
+            if not compiles:
+                figures.pop("compile_seconds", None)
+            return figures
+
+        return run
+
+    ppo, dqn = on_cpu(ppo), on_cpu(dqn)
+    workloads: dict[str, clock.Workload] = {
+        "ppo-cartpole-native": partial(ppo_rate, ppo, "native", 64),
+        "ppo-cartpole-host": partial(ppo_rate, ppo, "default", 8),
+        "ppo-cartpole-solve": partial(ppo_solve, ppo),
+        "ppo-cartpole-100k": partial(ppo_run, ppo),
+        "dqn-cartpole-host": partial(dqn_rate, dqn),
+    }
+    clock.answer(peer, packages, {name: with_threads(workload) for name, workload in workloads.items()})

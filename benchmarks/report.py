@@ -1,0 +1,152 @@
+"""Writes `docs/benchmarks.md` from the newest raw figures of each group of speed.py and row of learning.py.
+
+python benchmarks/report.py
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from speed import GROUPS, HERE, format_number, format_target
+
+INTRODUCTION = """\
+# Benchmarks
+
+<!-- Written by benchmarks/report.py from benchmarks/results/. Edit neither this page nor a figure by hand. -->
+
+Take the ratios, not the absolute figures: Fathom and its peers ran alternately, in one sitting on one machine,
+each run in a process of its own, peers with the faster of one thread and a thread per core. Figures are medians
+of the repeats. Raw figures of every run are in `benchmarks/results/`.
+
+To repeat, on a quiet machine:
+
+```
+python benchmarks/speed.py --setup --venvs .venvs   # the peers, once
+python benchmarks/speed.py --venvs .venvs
+python benchmarks/learning.py
+python benchmarks/report.py
+```
+"""
+VERDICTS = {True: "yes", False: "**no**", None: ""}
+
+
+def records(results: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """The raw files of a kind, oldest first."""
+    loaded = [json.loads(path.read_text()) for path in results.glob(f"{kind}-*.json")]
+    yield from sorted(loaded, key=lambda record: record["date"])
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def provenance(record: Mapping[str, Any]) -> str:
+    """When and on what a record was measured."""
+    m = record["machine"]
+    return f"{record['date'][:10]}, {m['cpu']}, {m['cores']} cores, {m['system']}, Python {m['python']}"
+
+
+def spread(values: list[float]) -> str:
+    """A median with the least and the greatest value."""
+    if not values:
+        return "–"
+    low, high = format_number(min(values)), format_number(max(values))
+    return f"{format_number(statistics.median(values))} ({low} to {high})"
+
+
+def speed_section(group: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """What a group measured: its ratios beside their targets, then each program's own figures."""
+    keys = {"steps_per_second": "steps/s", "seconds": "seconds", "compile_seconds": "compile seconds"}
+    keys |= {"peak_rss_mb": "peak memory, MB"}
+    rows: list[list[str]] = []
+    versions: dict[str, str] = {}
+    for title in group["medians"]:
+        runs = [r for r in group["runs"] if r["subject"] == title and "error" not in r]
+        columns = ([r[key] for r in runs if r.get(key) is not None] for key in keys)
+        rows.append([title, *(spread(values) for values in columns)])
+        for r in runs:
+            versions |= r["versions"]
+    ratios = [
+        [f["label"], format_number(f["value"]), format_target(f), VERDICTS[f["met"]]]
+        for f in group["figures"]
+    ]
+    shown = ", ".join(f"{name} {number}" for name, number in versions.items() if name != "python")
+    scaled = "" if record["scale"] == 1 else f" Steps scaled by {record['scale']:g}."
+    return "\n".join(
+        [
+            group["about"],
+            "",
+            table(["figure", "value", "target", "met"], ratios),
+            table(["program", *keys.values()], rows),
+            f"Median (least to greatest) of {record['repeats']}. {provenance(record)}; {shown}.{scaled}\n",
+        ]
+    )
+
+
+def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Every row of learning.py with its interval over seeds, its target, and what others have published."""
+    lines: list[list[str]] = []
+    for row, record in rows.values():
+        summary = row["summary"]
+        interval = summary.get("ci95")
+        lines.append(
+            [
+                f"{row['algorithm'].upper()}, {row['env']}",
+                f"{row['steps']:,}",
+                str(row["seeds"]),
+                "failed" if row["mean"] is None else f"{row['mean']:.1f}",
+                "–" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}",
+                "–" if row["mean"] is None else f"{min(summary['returns_per_seed']):.1f}",
+                "" if row["target"] is None else f"≥ {row['target']:g}",
+                VERDICTS[row["met"]],
+                f"{row['published']} ({row['source']})" if row["published"] else "none at hand",
+                record["date"][:10],
+            ]
+        )
+    header = ["preset", "steps", "seeds", "mean return", "95 % interval", "worst seed", "target", "met"]
+    return "\n".join(
+        [
+            "## Learning\n",
+            "`fathom train` with the automatic preset. A seed's return is the mean raw return of its greedy policy "
+            "over at least 100 episodes; the interval is of the mean over seeds. What others published is often "
+            "one tuned run.\n",
+            table([*header, "published", "date"], lines),
+        ]
+    )
+
+
+def report(results: Path) -> str:
+    """The whole page."""
+    newest = {
+        name: (group, record)
+        for record in records(results, "speed")
+        for name, group in record["groups"].items()
+    }
+    learned = {
+        row["name"]: (row, record) for record in records(results, "learning") for row in record["rows"]
+    }
+    parts = [INTRODUCTION, "## Speed\n"]
+    for name in (name for name in GROUPS if name in newest):
+        parts += [f"### {name}\n", speed_section(*newest[name])]
+    if learned:
+        parts.append(learning_section(learned))
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the raw figures")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
+    options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(report(options.results))
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,551 @@
+"""The facade: an algorithm and an environment, to train, ask, evaluate, save and resume."""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from fathom import presets
+from fathom.algos.base import Algorithm
+from fathom.algos.registry import get, name_of
+from fathom.core.errors import FathomError, UnknownName
+from fathom.core.module import lift
+from fathom.core.spaces import Space
+from fathom.core.types import Clock, Masked
+from fathom.envs.base import Env
+from fathom.envs.bridge import as_env
+from fathom.envs.host import HostEnv, pack, unpack
+from fathom.presets import Preset
+from fathom.runs import provenance, statistics
+from fathom.runs.folder import RunFolder
+from fathom.runs.metrics import MetricsWriter
+from fathom.train import runtime
+from fathom.train.engine import Engine, HostEngine, NonFinite, clock_at, make_engine
+from fathom.train.evaluate import STEP_CAP, Evaluation, evaluate
+from fathom.train.memory import human
+from fathom.train.report import Listener, Report
+
+Backend = Literal["auto", "native", "gymnasium"]
+
+_GROWTH = 4  # a chunk is at most this many times longer than the one before
+_SAVE_SHARE = 20  # at least this many times as long is trained as saving took
+
+
+class Agent:
+    """An algorithm on an environment, over one or more seeds.
+
+    >>> agent = Agent("ppo", "CartPole-v1", seeds=10).learn(100_000)
+    >>> agent.evaluate(episodes=100).mean
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm | type | str,
+        env: str | Env | HostEnv | Any,
+        *,
+        seeds: int = 1,
+        seed: int = 0,
+        backend: Backend = "auto",
+        out: str | Path | None = None,
+        preset: str = "auto",
+        workers: Literal["auto", "in-process", "subprocess"] = "auto",
+    ) -> None:
+        """Put them together; nothing is compiled yet.
+
+        `algorithm` is an instance, taken as it is, or a name ("ppo") or class, to which the preset for this
+        environment is applied: `preset` is "auto", "none" or a preset's name. `env` is an id, an environment
+        of ours or of Gymnasium, or a constructor of either. Seeds seed, …, seed + seeds − 1 are trained side
+        by side. With `out` the run is kept in that folder. `workers` says where Gymnasium environments run.
+
+        Raises FathomError for unknown names, and for settings or spaces that do not fit.
+        """
+        if seeds < 1:
+            raise FathomError(f"seeds is {seeds}; train at least 1.")
+        if not 0 <= seed < 2**32 - seeds:
+            raise FathomError(f"seed is {seed}; it must lie between 0 and 2**32 - seeds.")
+        runtime.configure()
+        self.given_env = env
+        self.env = as_env(env, backend)
+        self.backend = "native" if isinstance(self.env, Env) else "gymnasium"
+        self.env_id = _id_of(env, self.env)
+        self.algorithm, self.preset = _resolve(algorithm, self.env_id, self.backend, preset)
+        self.seeds, self.seed = seeds, seed
+        self.out = None if out is None else Path(out)
+        self.horizon = 0  # updates at which the schedules end
+        self.train_seconds = self.wall_seconds = self.compile_seconds = 0.0
+        self._trained = 0  # environment steps of all seeds, over all sessions
+        self._predictions = 0
+        self._workers = workers
+        self._engine: Engine | None = None
+        self._folder: RunFolder | None = None
+        spec = _spec(self.env, self.env_id)
+        self.algorithm.check(spec)
+
+    @property
+    def engine(self) -> Engine:
+        """The run's engine, made when first needed."""
+        if self._engine is None:
+            self._engine = self._make_engine()
+            self._engine.start()
+        return self._engine
+
+    def _make_engine(self) -> Engine:
+        return make_engine(self.algorithm, self.env, self.seeds, self.seed, self._workers)
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of each seed so far."""
+        return self.engine.update * self.engine.plan.steps
+
+    @property
+    def steps_per_second(self) -> float:
+        """Environment steps of all seeds per second of training, compiling not counted."""
+        return self._trained / self.train_seconds if self.train_seconds else 0.0
+
+    def learn(
+        self,
+        steps: int | None = None,
+        *,
+        horizon: int | None = None,
+        listeners: Sequence[Listener] = (),
+        chunk_seconds: float = 0.5,
+        checkpoint_seconds: float = 60.0,
+    ) -> "Agent":
+        """Train for `steps` environment steps of each seed more, rounded up to whole updates.
+
+        Without `steps`, train to the horizon. `horizon` is the environment step at which schedules end; by
+        default it is where the first call ends, moved on when a later call goes beyond it. To split a run in
+        two, give the first call the horizon of the whole. Listeners hear of each phase and each chunk of
+        about `chunk_seconds`; one that returns True stops the run there. With a run folder, a checkpoint is
+        written at the start, at the end, and about every `checkpoint_seconds`.
+
+        Ctrl-C ends the chunk under way, saves, and then raises KeyboardInterrupt. Raises NonFinite at the
+        first NaN or Inf; the last checkpoint before it stays.
+        """
+        if steps is not None and steps <= 0:
+            raise FathomError(f"steps is {steps}; train for at least 1.")
+        begin = time.perf_counter()
+        engine = self.engine
+        target, self.horizon = self._targets(engine, steps, horizon)
+        with ExitStack() as stack:
+            folder = self._open_folder(stack)
+            hear = [*listeners, *([MetricsWriter(folder)] if folder else [])]
+            stopped = stack.enter_context(_interruptible())
+            replay = f"replay takes {human(engine.replay_bytes)}" if engine.replay_bytes else ""
+            _tell(hear, "compile", replay)
+            engine.compile(self.horizon)
+            self.compile_seconds += engine.compile_seconds
+            engine.compile_seconds = 0.0
+            _tell(hear, "train")
+            try:
+                self._train(engine, folder, target, hear, stopped, chunk_seconds, checkpoint_seconds)
+            finally:
+                self.wall_seconds += time.perf_counter() - begin
+            if folder:
+                _tell(hear, "save")
+                self._save_checkpoint(folder)
+            if stopped():
+                raise KeyboardInterrupt
+        return self
+
+    def _targets(self, engine: Engine, steps: int | None, horizon: int | None) -> tuple[int, int]:
+        per_update = engine.plan.steps
+        if steps is None:
+            if not self.horizon and horizon is None:
+                raise FathomError(
+                    "learn() without steps goes on to the horizon, and none is set; give steps."
+                )
+            target = self.horizon if horizon is None else math.ceil(horizon / per_update)
+        else:
+            target = engine.update + math.ceil(steps / per_update)
+        if horizon is not None:
+            return target, max(math.ceil(horizon / per_update), target)
+        return target, max(self.horizon, target)
+
+    def _train(
+        self,
+        engine: Engine,
+        folder: RunFolder | None,
+        target: int,
+        listeners: Sequence[Listener],
+        stopped: Callable[[], bool],
+        chunk_seconds: float,
+        checkpoint_seconds: float,
+    ) -> None:
+        n, saved, patience = 1, time.perf_counter(), checkpoint_seconds
+        session = 0.0
+        while engine.update < target and not stopped():
+            n = min(n, target - engine.update)
+            start = time.perf_counter()
+            metrics = engine.advance(n, self.horizon)
+            seconds = time.perf_counter() - start
+            steps = n * engine.plan.steps * self.seeds
+            session += seconds
+            self.train_seconds += seconds
+            self._trained += steps
+            report = Report(
+                update=engine.update,
+                env_steps=self.env_steps,
+                horizon_steps=target * engine.plan.steps,
+                seeds=self.seeds,
+                seconds=session,
+                chunk_seconds=seconds,
+                chunk_steps=steps,
+                sums={name: m.sum for name, m in metrics.items()},
+                counts={name: m.count for name, m in metrics.items()},
+            )
+            # Every listener is told, also when an early one asks to stop.
+            if any([listener.chunk(report) for listener in listeners]):  # noqa: C419
+                return
+            if folder and time.perf_counter() - saved >= patience:
+                began = time.perf_counter()
+                self._save_checkpoint(folder)
+                saved = time.perf_counter()
+                patience = max(checkpoint_seconds, _SAVE_SHARE * (saved - began))
+            n = max(1, min(int(n * chunk_seconds / max(seconds, 1e-6)), n * _GROWTH))
+
+    def evaluate(
+        self,
+        episodes: int = 100,
+        deterministic: bool = True,
+        *,
+        max_steps: int = STEP_CAP,
+        stream: int = 0,
+    ) -> Evaluation:
+        """Returns of whole episodes of each seed's present policy, raw reward; training is not touched.
+
+        `stream` numbers the random stream of the evaluation: the same number gives the same episodes.
+        """
+        if episodes < 1:
+            raise FathomError(f"episodes is {episodes}; evaluate at least 1.")
+        return evaluate(
+            self.engine,
+            episodes,
+            horizon=max(self.horizon, 1),
+            deterministic=deterministic,
+            max_steps=max_steps,
+            stream=stream,
+        )
+
+    def summary(self, episodes: int = 100) -> dict[str, Any]:
+        """The run in figures, its policies evaluated over `episodes`; kept as summary.json in its folder.
+
+        Keys: algorithm, env, backend, preset, seeds, seed, steps (of each seed), episodes, returns_per_seed,
+        mean, iqm, ci95 (of the mean over seeds, None for one seed), steps_per_second (of all seeds together),
+        compile_seconds, wall_seconds.
+        """
+        begin = time.perf_counter()
+        result = self.evaluate(episodes)
+        self.wall_seconds += time.perf_counter() - begin
+        summary = {
+            "algorithm": name_of(self.algorithm),
+            "env": self.env_id,
+            "backend": self.backend,
+            "preset": self.preset.name if self.preset else None,
+            "seeds": self.seeds,
+            "seed": self.seed,
+            "steps": self.env_steps,
+            "episodes": episodes,
+            **statistics.summarize(result.returns),
+            "steps_per_second": self.steps_per_second,
+            "compile_seconds": self.compile_seconds,
+            "wall_seconds": self.wall_seconds,
+        }
+        if result.cut:
+            summary["episodes_cut"] = result.cut
+        if self._folder:
+            self._folder.write_summary(summary)
+        return summary
+
+    def predict(self, obs: Any, deterministic: bool = True, *, seed_index: int = 0) -> Any:
+        """The action for one observation or a batch of them, as NumPy, by the policy of one seed.
+
+        Raises FathomError for observations that are not of the environment's space.
+        """
+        engine = self.engine
+        batched = _is_batched(engine.spec.obs_space, obs)
+        if not 0 <= seed_index < self.seeds:
+            raise FathomError(f"seed_index is {seed_index}; this agent has the seeds 0 to {self.seeds - 1}.")
+        obs = jax.tree.map(lambda x, like: np.asarray(x, like.dtype), obs, _like(engine.spec.obs_space, obs))
+        if not batched:
+            obs = jax.tree.map(lambda x: x[None], obs)
+        learner, key = engine.learner, engine.keys
+        if engine.batched:
+            learner, key = jax.tree.map(lambda x: x[seed_index], (learner, key))
+        clock = clock_at(engine, max(self.horizon, 1))
+        action = _predict(
+            engine.algorithm, learner, obs, key, clock, np.int32(self._predictions), not deterministic
+        )
+        self._predictions += 1
+        action = jax.tree.map(np.asarray, action)
+        return action if batched else jax.tree.map(lambda x: x[0], action)
+
+    def set(self, **fields: float) -> "Agent":
+        """Change settings in the middle of the run, without compiling; the change is logged in its folder.
+
+        Only those that are numbers in the program can change; FathomError names them.
+        """
+        names = {f.name: f for f in dataclasses.fields(self.algorithm)}  # pyright: ignore[reportArgumentType]
+        live = [n for n, f in names.items() if not f.metadata.get("static", False)]
+        for name in fields:
+            if name not in names:
+                raise UnknownName("setting", name, live)
+            if name not in live or getattr(self.algorithm, name) is None:
+                raise FathomError(
+                    f"{name} shapes the program and cannot change in the middle of a run; these can: "
+                    f"{', '.join(n for n in live if getattr(self.algorithm, n) is not None)}."
+                )
+        changed = dataclasses.replace(self.algorithm, **{n: float(v) for n, v in fields.items()})  # pyright: ignore
+        changed.check(self.engine.spec)
+        self.algorithm = changed
+        self.engine.algorithm = lift(changed)
+        if self._folder:
+            self._folder.append_intervention({"update": self.engine.update, "set": fields})
+        return self
+
+    def fork(self, out: str | Path | None = None) -> "Agent":
+        """A second agent in this one's exact state; from here the two go their own ways."""
+        twin = self._twin(out)
+        engine = twin._make_engine()
+        engine.carry = jax.tree.map(jnp.copy, self.engine.carry)
+        warning = engine.restore(self.engine.snapshot())
+        if warning:
+            warnings.warn(warning, stacklevel=2)
+        twin._engine = engine
+        return twin
+
+    def _twin(self, out: str | Path | None) -> "Agent":
+        twin = Agent(
+            self.algorithm, self.given_env, seeds=self.seeds, seed=self.seed, out=out, workers=self._workers,
+            backend=self.backend,  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+        twin.preset, twin.horizon = self.preset, self.horizon
+        return twin
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write all of the run's state to a run folder; FathomError if it holds another run.
+
+        Loading it runs no code: arrays in safetensors, the rest JSON.
+        """
+        path = Path(path)
+        if self._folder and path.resolve() == self._folder.path.resolve():
+            self._save_checkpoint(self._folder)
+            return path
+        folder = RunFolder.create(path, self._describe(), overwrite=overwrite)
+        with folder.lock():
+            self._save_checkpoint(folder)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, env: Any = None) -> "Agent":
+        """The agent of a run folder, as its newest intact checkpoint has it.
+
+        `env` is needed where the run's environment was an object of the user's own. The folder is not
+        written to: see `resume`.
+        """
+        folder = RunFolder.open(path)
+        run = folder.run
+        agent = cls(
+            provenance.decode_config(run["algorithm"]),
+            provenance.restore_env(run["env"]) if env is None else env,
+            seeds=run["seeds"],
+            seed=run["seed"],
+            backend=run["backend"],
+        )
+        agent.env_id = run["env"]["id"]
+        agent.preset = presets.named(run["preset"]) if run.get("preset") else None
+        agent._take(folder)
+        return agent
+
+    @classmethod
+    def resume(cls, path: str | Path, env: Any = None) -> "Agent":
+        """The agent of a run folder, to go on in that folder: `learn()` finishes its horizon."""
+        agent = cls.load(path, env)
+        agent.out = Path(path)
+        agent._folder = RunFolder.open(path)
+        agent._folder.truncate_metrics(agent.engine.update)
+        return agent
+
+    def close(self) -> None:
+        """End worker processes and close the run's files."""
+        if self._engine:
+            self._engine.close()
+        if self._folder:
+            self._folder.close()
+
+    def _open_folder(self, stack: ExitStack) -> RunFolder | None:
+        if self.out is None:
+            return None
+        new = self._folder is None
+        if self._folder is None:
+            self._folder = RunFolder.create(self.out, self._describe())
+        stack.enter_context(self._folder.lock())
+        if new:
+            self._save_checkpoint(self._folder)
+        elif self._folder.run["horizon"] != self.horizon * self.engine.plan.steps:
+            self._folder.update_run(horizon=self.horizon * self.engine.plan.steps)
+        return self._folder
+
+    def _describe(self) -> dict[str, Any]:
+        return provenance.describe_run(
+            self.algorithm,
+            self.given_env,
+            env_id=self.env_id,
+            backend=self.backend,
+            seeds=self.seeds,
+            seed=self.seed,
+            horizon=self.horizon * self.engine.plan.steps,
+            preset=self.preset.name if self.preset else None,
+        )
+
+    def _save_checkpoint(self, folder: RunFolder) -> None:
+        engine = self.engine
+        meta = {
+            "horizon": self.horizon,
+            "train_seconds": self.train_seconds,
+            "compile_seconds": self.compile_seconds,
+            "wall_seconds": self.wall_seconds,
+            "trained": self._trained,
+            "algorithm": provenance.encode_config(self.algorithm),
+        }
+        snapshot = engine.snapshot()
+        host = None
+        if snapshot is not None:
+            arrays, text = pack(snapshot)
+            host = {"arrays": arrays, "text": text}
+        folder.save_checkpoint(engine.update, engine.carry, meta, host)
+
+    def _take(self, folder: RunFolder) -> None:
+        engine = self._make_engine()
+        loaded = folder.load_checkpoint(engine.shape())
+        meta = loaded.meta
+        self.algorithm = provenance.decode_config(meta["algorithm"])
+        engine.algorithm = lift(self.algorithm)
+        engine.carry = loaded.tree
+        host = meta.get("host")
+        warning = engine.restore(unpack(host["arrays"], host["text"]) if host else None)
+        if warning:
+            warnings.warn(warning, stacklevel=3)
+        self.horizon, self._trained = meta["horizon"], meta["trained"]
+        self.train_seconds, self.wall_seconds = meta["train_seconds"], meta["wall_seconds"]
+        self.compile_seconds = meta["compile_seconds"]
+        self._engine = engine
+
+
+def _resolve(
+    algorithm: Algorithm | type | str, env_id: str, backend: str, preset: str
+) -> tuple[Algorithm, Preset | None]:
+    """The algorithm, with the preset's settings where it was given by name or class."""
+    if isinstance(algorithm, Algorithm):
+        return algorithm, None
+    kind = get(algorithm) if isinstance(algorithm, str) else algorithm
+    if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
+        raise FathomError(f"{algorithm!r} is no algorithm; give a name such as 'ppo', or PPO(...).")
+    name = algorithm if isinstance(algorithm, str) else _name_of_class(kind)
+    chosen = None
+    if preset == "auto":
+        chosen = presets.find(name, env_id, backend)
+    elif preset != "none":
+        chosen = presets.named(preset)
+        if chosen.algorithm != name:
+            raise FathomError(f"the preset {preset!r} is one of {chosen.algorithm}, not of {name}.")
+    return kind(**(chosen.settings if chosen else {})), chosen
+
+
+def _name_of_class(kind: type) -> str:
+    return name_of(object.__new__(kind))
+
+
+def _id_of(given: Any, env: Env | HostEnv) -> str:
+    if isinstance(given, str):
+        return given
+    if isinstance(env, HostEnv):
+        return env.id
+    inner = env
+    while hasattr(inner, "env"):
+        inner = inner.env
+    return type(inner).__name__
+
+
+def _spec(env: Env | HostEnv, env_id: str) -> Any:
+    from fathom.core.types import EnvSpec
+
+    return EnvSpec(env.obs_space, env.action_space, env_id)
+
+
+@partial(jax.jit, static_argnames=("explore",))
+def _predict(
+    algorithm: Algorithm, learner: PyTree, obs: PyTree, key: Array, clock: Clock, count: Array, explore: bool
+) -> PyTree:
+    from fathom.core.keys import named, numbered
+
+    memory = algorithm.init_memory(learner, jax.tree.leaves(obs)[0].shape[0])
+    key = numbered(named(key, "predict"), count)
+    return algorithm.act(learner, memory, obs, key, clock, explore)[0]
+
+
+def _like(space: Space, obs: Any) -> Any:
+    from fathom.core import spaces
+
+    like = spaces.zeros(space)
+    if jax.tree.structure(like) != jax.tree.structure(obs):
+        what = "an observation with its action mask: core.types.Masked(obs, mask)" if isinstance(
+            like, Masked
+        ) else f"an observation of {space!r}"  # fmt: skip
+        raise FathomError(f"predict needs {what}; got {type(obs).__name__}.")
+    return like
+
+
+def _is_batched(space: Space, obs: Any) -> bool:
+    """Whether an observation has one leading axis more than the space's; FathomError if neither fits."""
+    like = jax.tree.leaves(_like(space, obs))
+    shapes = [(np.shape(x), leaf.shape) for x, leaf in zip(jax.tree.leaves(obs), like, strict=True)]
+    if all(got == wanted for got, wanted in shapes):
+        return False
+    if all(got[1:] == wanted and len(got) == len(wanted) + 1 for got, wanted in shapes):
+        return True
+    got, wanted = next((g, w) for g, w in shapes if g != w)
+    raise FathomError(
+        f"predict got an observation of shape {got}; the environment's is {wanted}, or a batch."
+    )
+
+
+def _tell(listeners: Sequence[Listener], phase: str, detail: str = "") -> None:
+    for listener in listeners:
+        listener.phase(phase, detail)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag, so that state is whole when the run stops; the second one raises."""
+    hits: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: bool(hits)
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        if hits:
+            raise KeyboardInterrupt
+        hits.append(number)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(hits)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+__all__ = ["Agent", "Evaluation", "HostEngine", "NonFinite"]

@@ -1,0 +1,93 @@
+"""What every algorithm is: a frozen dataclass that is a pytree, and a handful of pure functions."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Key, PyTree
+
+from fathom.core.errors import FathomError
+from fathom.core.module import Config
+from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Rollout
+
+Metrics = dict[str, Metric]
+
+
+class Algorithm(Config):
+    """The contract. An algorithm sees arrays: never an environment, a loop, a file or a screen.
+
+    `act` and `update` take batches [env, ...] and [time, env, ...]; several seeds are vmapped by the engine.
+    """
+
+    num_envs: eqx.AbstractVar[int]
+    gamma: eqx.AbstractVar[float]
+
+    @abc.abstractmethod
+    def check(self, spec: EnvSpec) -> None:
+        """Raise FathomError, with the value and what to do, for settings or spaces that cannot work."""
+
+    @abc.abstractmethod
+    def init(self, spec: EnvSpec, key: Key[Array, ""]) -> PyTree:
+        """The learner's state before the first update: parameters, optimiser, statistics."""
+
+    @abc.abstractmethod
+    def init_memory(self, state: PyTree, num_envs: int) -> PyTree:
+        """The policy's memory at the start of an episode, [env, ...]; () for feed-forward policies."""
+
+    @abc.abstractmethod
+    def act(
+        self, state: PyTree, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
+    ) -> tuple[Action, PyTree, dict[str, Any]]:
+        """Actions for obs [env, ...], the next memory, and what `update` will want to know of them.
+
+        `explore=False` gives the policy that is evaluated.
+        """
+
+
+class OnPolicy(Algorithm):
+    """Learns from the rollout that its present policy has just made."""
+
+    num_steps: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def update(
+        self, state: PyTree, rollout: Rollout, key: Key[Array, ""], clock: Clock
+    ) -> tuple[PyTree, Metrics]:
+        """Learn from one rollout [time, env, ...]."""
+
+
+class OffPolicy(Algorithm):
+    """Learns from transitions that any policy may have made, drawn from a replay buffer."""
+
+    buffer_size: eqx.AbstractVar[int]
+    batch_size: eqx.AbstractVar[int]
+    learning_starts: eqx.AbstractVar[int]
+    train_every: eqx.AbstractVar[int]
+    gradient_steps: eqx.AbstractVar[int]
+    n_step: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def update(
+        self, state: PyTree, batch: Batch, key: Key[Array, ""], clock: Clock
+    ) -> tuple[PyTree, Metrics, Array | None]:
+        """Learn from one batch; the third value is the batch's new priorities, or None for uniform replay."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise FathomError with this message unless the condition holds."""
+    if not condition:
+        raise FathomError(message)
+
+
+def require_positive(algorithm: Algorithm, *names: str) -> None:
+    """Every named field must be above 0."""
+    for name in names:
+        value = getattr(algorithm, name)
+        require(value is None or value > 0, f"{name} is {value}; it must be above 0.")
+
+
+def require_fraction(algorithm: Algorithm, *names: str) -> None:
+    """Every named field must lie in [0, 1]."""
+    for name in names:
+        value = getattr(algorithm, name)
+        require(0 <= value <= 1, f"{name} is {value}; it must lie between 0 and 1.")

@@ -1,0 +1,272 @@
+"""Proximal Policy Optimization."""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+
+from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
+from fathom.core.spaces import Box, Space
+from fathom.core.types import Action, Clock, EnvSpec, Masked, Metric, Obs, Rollout
+from fathom.nn.encoder import Encoder, action_mask
+from fathom.nn.heads import PolicyHead
+from fathom.nn.layers import Linear
+from fathom.ops import optim, policy, returns, schedules, statistics
+from fathom.ops.statistics import RunningStats
+
+
+class ActorCritic(eqx.Module):
+    """A policy and a state-value function with no weights in common."""
+
+    actor: Encoder
+    head: PolicyHead
+    critic: Encoder
+    value: Linear
+
+    def policy(self, obs: Obs) -> Any:
+        """π(·|s), the distribution of the policy's actions."""
+        return self.head(self.actor(obs), action_mask(obs))
+
+    def values(self, obs: Obs) -> Float[Array, "*batch"]:
+        """V(s)."""
+        return self.value(self.critic(obs))[..., 0]
+
+
+class State(eqx.Module):
+    """All that PPO carries from one update to the next."""
+
+    params: ActorCritic
+    opt_state: optax.OptState
+    obs_stats: RunningStats | None  # mean and variance of observations, where they are normalised
+    return_stats: RunningStats | None  # variance of the discounted return, where rewards are scaled
+    running_return: Float[Array, "... env"] | None
+
+
+class Data(eqx.Module):
+    """What the losses are computed from; every leaf is [minibatch, ...]."""
+
+    obs: Obs
+    action: Array
+    log_prob: Float[Array, "..."]  # log π_old(a|s)
+    value: Float[Array, "..."]  # V_old(s)
+    advantage: Float[Array, "..."]  # Â
+    target: Float[Array, "..."]  # V_targ
+
+
+class PPO(OnPolicy):
+    """Proximal Policy Optimization with the clipped objective.
+
+    Schulman et al. 2017, arXiv:1707.06347, Algorithm 1 (actor-critic style):
+
+    1. for iteration = 1, 2, … do
+    2.   for actor = 1, …, N do: run π_old for T steps (the loop does, through `act`)
+    3.   compute advantage estimates Â_1, …, Â_T                                    (Eq. 11, GAE)
+    4.   optimise the surrogate L with K epochs and minibatches of size M ≤ N·T     (Eq. 9)
+    5.   θ_old ← θ
+
+    Deviations: actor and critic share no weights; gradients are clipped by their global norm; advantages are
+    normalised by minibatch; minibatches are made of whole time rows wherever that divides evenly, which
+    learns as well as shuffling single steps and costs no sort. A truncated episode bootstraps from the value
+    of its last observation.
+    """
+
+    learning_rate: float = 3e-4  # Adam's step size α; 1e-4 to 1e-3
+    gamma: float = 0.99  # discount factor γ; 0.9 to 0.999
+    gae_lambda: float = 0.95  # λ of the advantage estimate, Eq. 11; 0.8 to 1
+    clip: float = 0.2  # ε of L^CLIP, Eq. 7; 0.1 to 0.3
+    value_coef: float = 0.5  # c_1, weight of the value loss in Eq. 9; with separate networks it scales a step
+    entropy_coef: float = 0.0  # c_2, weight of the entropy bonus in Eq. 9; 0 to 0.02
+    max_grad_norm: float = 0.5  # gradients are scaled down to this global norm
+    adam_eps: float = 1e-5  # Adam's ε, added to the root of the second moment
+    num_envs: int = 8  # N, environments side by side
+    num_steps: int = 256  # T, steps of each environment between updates
+    epochs: int = 10  # K, passes over each rollout; 1 to 20
+    minibatches: int = 32  # minibatches in an epoch, so M = N·T / minibatches
+    hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of actor and critic
+    activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
+    log_std: float = 0.0  # initial log standard deviation of Gaussian policies; −1 to 0
+    anneal_lr: bool = False  # α falls linearly to 0 over the run
+    anneal_clip: bool = False  # ε falls linearly to 0 over the run (the paper's α for Atari)
+    value_clip: float | None = None  # clip the value's change at this ε too; none in the paper
+    normalize_advantage: bool = True  # advantages to mean 0 and deviation 1 in each minibatch
+    normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
+    normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
+    norm_clip: float = 10.0  # normalised observations and rewards are cut at ± this
+
+    def check(self, spec: EnvSpec) -> None:
+        """Raise FathomError for values out of range and minibatches larger than the rollout."""
+        require_positive(
+            self, "learning_rate", "clip", "value_clip", "max_grad_norm", "adam_eps", "norm_clip"
+        )
+        require_positive(self, "num_envs", "num_steps", "epochs", "minibatches")
+        require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
+        require_fraction(self, "gamma", "gae_lambda")
+        for name in ("value_coef", "entropy_coef"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative.")
+        steps = self.num_envs * self.num_steps
+        require(
+            self.minibatches <= steps,
+            f"minibatches is {self.minibatches}, more than the {steps} steps of a rollout (num_envs "
+            f"{self.num_envs} × num_steps {self.num_steps}); lower minibatches or raise num_steps.",
+        )
+        if self.normalize_obs:
+            inner = spec.obs_space
+            require(
+                isinstance(inner, Box) and inner.dtype == jnp.float32,
+                f"normalize_obs needs observations in a float Box, and these are {inner!r}; turn it off.",
+            )
+
+    def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
+        """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
+        actor_key, head_key, critic_key, value_key = jax.random.split(key, 4)
+        actor = Encoder.init(actor_key, spec.obs_space, self.hidden, self.activation)
+        critic = Encoder.init(critic_key, spec.obs_space, self.hidden, self.activation)
+        head = PolicyHead.init(head_key, actor.features, spec.action_space)
+        if head.log_std is not None:
+            head = eqx.tree_at(lambda h: h.log_std, head, jnp.full_like(head.log_std, self.log_std))
+        params = ActorCritic(actor, head, critic, Linear.init(value_key, critic.features, 1, 1.0))
+        return State(
+            params,
+            self.optimizer().init(params),  # pyright: ignore[reportArgumentType]
+            RunningStats.init(_zeros(spec.obs_space)) if self.normalize_obs else None,
+            RunningStats.init(jnp.zeros(())) if self.normalize_reward else None,
+            jnp.zeros(self.num_envs) if self.normalize_reward else None,
+        )
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam's direction after clipping; the step size is applied in `update`, where it may be annealed."""
+        return optim.clipped_adam(self.max_grad_norm, self.adam_eps)
+
+    def init_memory(self, state: State, num_envs: int) -> PyTree:
+        """Nothing: the policy is feed-forward."""
+        return ()
+
+    def act(
+        self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
+    ) -> tuple[Action, PyTree, dict[str, Any]]:
+        """Line 2: a ∼ π_old(·|s), with log π_old(a|s); the distribution's mode where not exploring."""
+        pi = state.params.policy(self._normalize(state, obs))
+        if not explore:
+            return state.params.head.to_env(pi.mode()), memory, {}
+        action, log_prob = pi.sample_and_log_prob(key)
+        return state.params.head.to_env(action), memory, {"action": action, "log_prob": log_prob}
+
+    def update(
+        self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
+    ) -> tuple[State, Metrics]:
+        """Lines 3 to 5, then the statistics of the normalisers, so that a whole update sees the same ones."""
+        obs, final_obs = self._normalize(state, rollout.obs), self._normalize(state, rollout.final_obs)
+        reward, return_stats, running_return = self._scale_reward(state, rollout)
+
+        # Line 3
+        value, final_value = state.params.values(obs), state.params.values(final_obs)
+        advantage = returns.gae(
+            reward, rollout.terminated, rollout.truncated, value, final_value, self.gamma, self.gae_lambda
+        )
+        data = Data(
+            obs, rollout.extras["action"], rollout.extras["log_prob"], value, advantage, advantage + value
+        )
+
+        # Line 4
+        def minibatch_step(carry: tuple, batch: Data) -> tuple[tuple, Metrics]:
+            params, opt_state = carry
+            (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, batch, clock)
+            step_size = self._annealed(self.learning_rate, self.anneal_lr, clock)
+            params, opt_state = optim.descend(self.optimizer(), params, grads, opt_state, step_size)
+            metrics["grad_norm"] = Metric.of(statistics.global_norm(grads))
+            return (params, opt_state), metrics
+
+        def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, Metrics]:
+            return jax.lax.scan(minibatch_step, carry, _minibatches(data, self.minibatches, epoch_key))
+
+        # Line 5 is the assignment of the new parameters to the state that `act` reads.
+        (params, opt_state), metrics = jax.lax.scan(
+            epoch, (state.params, state.opt_state), jax.random.split(key, self.epochs)
+        )
+        metrics = jax.tree.map(jnp.sum, metrics)
+        metrics["explained_variance"] = Metric.of(statistics.explained_variance(value, data.target))
+        metrics["learning_rate"] = Metric.of(self._annealed(self.learning_rate, self.anneal_lr, clock))
+
+        obs_stats = None if state.obs_stats is None else state.obs_stats.update(_unmasked(rollout.obs))
+        return State(params, opt_state, obs_stats, return_stats, running_return), metrics
+
+    def loss(self, params: ActorCritic, batch: Data, clock: Clock) -> tuple[Float[Array, ""], Metrics]:
+        """−L^{CLIP+VF+S} of Eq. 9 on one minibatch."""
+        pi = params.policy(batch.obs)
+        log_ratio = pi.log_prob(batch.action) - batch.log_prob
+        policy_loss, clip = self.policy_loss(log_ratio, batch.advantage, clock)
+        value_loss = self.value_loss(params.values(batch.obs), batch)
+        entropy = pi.entropy().mean()
+        total = policy_loss + self.value_coef * value_loss - self.entropy_coef * entropy
+        metrics = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "approx_kl": policy.approx_kl(log_ratio).mean(),
+            "clip_fraction": policy.clip_fraction(jnp.exp(log_ratio), clip).mean(),
+        }
+        return total, {name: Metric.of(value) for name, value in metrics.items()}
+
+    def policy_loss(self, log_ratio: Array, advantage: Array, clock: Clock) -> tuple[Array, Array]:
+        """−L^CLIP of Eq. 7, and the ε it was clipped with."""
+        clip = self._annealed(self.clip, self.anneal_clip, clock)
+        if self.normalize_advantage:
+            advantage = policy.normalize_advantages(advantage)
+        return -policy.clipped_surrogate(jnp.exp(log_ratio), advantage, clip).mean(), clip
+
+    def value_loss(self, value: Array, batch: Data) -> Array:
+        """L^VF of Eq. 9, (V − V_targ)², by the mean; with `value_clip` the larger of this and the clipped."""
+        if self.value_clip is None:
+            return policy.value_loss(value, batch.target).mean()
+        return policy.clipped_value_loss(value, batch.value, batch.target, self.value_clip).mean()
+
+    def _annealed(self, value: float, anneal: bool, clock: Clock) -> Float[Array, ""]:
+        return schedules.linear(value, 0.0 if anneal else value, clock.progress)
+
+    def _normalize(self, state: State, obs: Obs) -> Obs:
+        if state.obs_stats is None:
+            return obs
+        if isinstance(obs, Masked):
+            return Masked(state.obs_stats.normalize(obs.obs, self.norm_clip), obs.mask)
+        return state.obs_stats.normalize(obs, self.norm_clip)
+
+    def _scale_reward(self, state: State, rollout: Rollout) -> tuple[Array, Any, Any]:
+        """Rewards over the deviation of Σ γ^k r (Engstrom et al. 2020, arXiv:2005.12729, section 3)."""
+        if state.return_stats is None or state.running_return is None:
+            return rollout.reward, None, None
+        over = rollout.terminated | rollout.truncated
+        carry, running = returns.running_discounted_return(
+            state.running_return, rollout.reward, over, self.gamma
+        )
+        stats = state.return_stats.update(running)
+        scaled = rollout.reward / jnp.sqrt(stats.var + 1e-8)
+        return jnp.clip(scaled, -self.norm_clip, self.norm_clip), stats, carry
+
+
+def _minibatches(data: Data, minibatches: int, key: Key[Array, ""]) -> Data:
+    """Shuffle [time, env, ...] data into [minibatch, size, ...].
+
+    Whole time rows are shuffled where they divide evenly; else single steps are, and where those do not
+    divide either, the last minibatch is filled with steps from the start of the shuffle: none is dropped.
+    """
+    time, env = data.log_prob.shape
+    if time % minibatches == 0:
+        rows = jax.random.permutation(key, time)
+        return jax.tree.map(
+            lambda x: x[rows].reshape(minibatches, time * env // minibatches, *x.shape[2:]), data
+        )
+    size = -(-time * env // minibatches)
+    steps = jnp.resize(jax.random.permutation(key, time * env), (minibatches, size))
+    return jax.tree.map(lambda x: x.reshape(time * env, *x.shape[2:])[steps], data)
+
+
+def _unmasked(obs: Obs) -> Obs:
+    return obs.obs if isinstance(obs, Masked) else obs
+
+
+def _zeros(space: Space) -> Array:
+    inner = getattr(space, "obs", space)
+    return jnp.zeros(inner.shape)

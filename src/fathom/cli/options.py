@@ -1,0 +1,91 @@
+"""The options of the commands. Field comments are the help texts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Switch = tyro.conf.FlagCreatePairsOff
+Run = tyro.conf.Positional[Path]
+OutFile = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to run it."""
+
+    steps: int = 100_000  # environment steps of each seed; by default the preset's, else 100,000
+    seeds: int = 10  # seeds trained side by side; by default 10 where the environment is native, else 1
+    seed: int = 0  # the first seed; the others follow it
+    backend: Literal["auto", "native", "gymnasium"] = "auto"  # which version of the environment
+    workers: Literal["auto", "in-process", "subprocess"] = "auto"  # where Gymnasium environments are stepped
+    preset: str = "auto"  # tuned settings to start from: auto, none, or a name from `fathom list presets`
+    episodes: int = 100  # episodes of each seed in the evaluation at the end
+    out: Path | None = None  # the run's folder; by default runs/<algorithm>-<environment>-<time>
+    json: Annotated[bool, Switch] = False  # write the summary, and nothing else, to standard output as JSON
+    quiet: Annotated[bool, Switch] = False  # show no progress
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """How to go on."""
+
+    run: Run  # folder of the run
+    steps: int | None = None  # environment steps of each seed to go on for; by default what is left
+    episodes: int = 100  # episodes of each seed in the evaluation at the end
+    json: Annotated[bool, Switch] = False  # write the summary, and nothing else, to standard output as JSON
+    quiet: Annotated[bool, Switch] = False  # show no progress
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """How to evaluate."""
+
+    run: Run  # folder of the run
+    episodes: int = 100  # episodes of each seed
+    stochastic: Annotated[bool, Switch] = False  # sample actions as in training, not the policy's best
+    stream: int = 0  # number of the random stream: another number, other episodes
+    json: Annotated[bool, Switch] = False  # write the result, and nothing else, to standard output as JSON
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """What to film."""
+
+    run: Run  # folder of the run
+    out: OutFile  # the film to write: .gif, or .mp4 with the video extra
+    episodes: int = 1  # episodes, one after the other
+    seed_index: int = 0  # which of the run's seeds plays, counted from 0
+    max_steps: int = 1_000  # episodes are cut after so many steps
+    seed: int = 0  # chooses the episodes
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """What to draw."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs
+    out: OutFile  # the picture to write: .png, .svg or .pdf
+    metric: str = "episode_return"  # what to draw; an unknown name lists the known ones
+    smoothing: float = 0.03  # part of the run to average each point over; 0 to 1
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """What to list."""
+
+    kind: tyro.conf.Positional[Literal["algorithms", "environments", "presets"]]  # what to list
+    json: Annotated[bool, Switch] = False  # as JSON
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What to test."""
+
+    target: tyro.conf.Positional[str]  # an id, module:Name or file.py:Name of an environment
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Nothing to set."""

@@ -1,0 +1,205 @@
+"""`fathom train` and `fathom resume`."""
+
+import contextlib
+import dataclasses
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from fathom import presets
+from fathom.algos.registry import algorithms
+from fathom.cli import INTERRUPTED, parsing
+from fathom.cli.options import ResumeOptions, TrainOptions
+from fathom.core.errors import FathomError
+from fathom.presets import Preset
+
+_NATIVE_SEEDS = 10
+
+
+def run_train(arguments: Sequence[str]) -> int:
+    """Train an algorithm on an environment, and evaluate it."""
+    name, rest = parsing.take_word(arguments, parsing.switches(TrainOptions), algorithms())
+    if name is None:
+        return _help_without_algorithm(rest)
+    from fathom.algos.registry import get
+
+    kind = get(name)
+    name = name.lower().replace("-", "_")
+    command = _command_type(kind)
+    env, rest = parsing.take_word(rest, parsing.switches(command))
+    asked_for_help = "-h" in rest or "--help" in rest
+    if env is None and not asked_for_help:
+        raise FathomError(
+            f"which environment? Usage: fathom train {name} ENV; `fathom list environments` lists them."
+        )
+    chosen = parsing.flag_value(rest, "--preset") or "auto"
+    backend = _backend(env, parsing.flag_value(rest, "--backend") or "auto") if env else "native"
+    preset = _preset(name, env or "", backend, chosen)
+    options = TrainOptions(
+        steps=preset.steps if preset else TrainOptions.steps,
+        seeds=_NATIVE_SEEDS if backend == "native" else 1,
+    )
+    default = command(options, kind(**(preset.settings if preset else {})))
+    prog = f"fathom train {name} {env or 'ENV'}"
+    given = parsing.parse(command, rest, prog, algorithms()[name].summary, default)
+    assert env is not None
+    return _train(name, env, given.run, given.settings, preset)
+
+
+def run_resume(arguments: Sequence[str]) -> int:
+    """Go on with a run, and evaluate it."""
+    options = parsing.parse(
+        ResumeOptions, arguments, "fathom resume", "Go on with a run where its last checkpoint has it."
+    )
+    from fathom.agent import Agent
+    from fathom.runs.folder import RunFolder
+
+    folder = RunFolder.open(options.run)
+    agent = Agent.resume(options.run)
+    finished = agent.engine.update >= agent.horizon
+    if finished and options.steps is None and (summary := folder.read_summary()) is not None:
+        _say(f"the run is finished at {agent.env_steps:,} steps; to train on, add --steps.")
+        _finish(summary, options.run, options.json)
+        return 0
+    _say(f"resuming {options.run} at {agent.env_steps:,} steps", options.quiet)
+    return _learn(agent, options.steps, options.run, options.episodes, options.json, options.quiet)
+
+
+def _command_type(kind: type) -> type:
+    """The dataclass whose flags are those of `fathom train` and every field of the algorithm."""
+    return dataclasses.make_dataclass(
+        "Train",
+        [
+            ("run", tyro.conf.OmitArgPrefixes[TrainOptions]),
+            ("settings", tyro.conf.OmitArgPrefixes[kind]),
+        ],
+        frozen=True,
+    )
+
+
+def _help_without_algorithm(arguments: list[str]) -> int:
+    listed = "\n".join(f"  {name:<18} {entry.summary}" for name, entry in algorithms().items())
+    if "-h" not in arguments and "--help" not in arguments:
+        raise FathomError(f"which algorithm? Usage: fathom train ALGO ENV, where ALGO is one of\n{listed}")
+    description = (
+        f"Train an algorithm on an environment, and evaluate it.\n\nalgorithms:\n{listed}\n\n"
+        "All settings of one: fathom train ALGO --help"
+    )
+    parsing.parse(TrainOptions, ["--help"], "fathom train ALGO ENV", description)
+    return 0
+
+
+def _backend(env: str, wanted: str) -> str:
+    from fathom.envs.base import Env
+    from fathom.envs.registry import make
+
+    if wanted not in ("auto", "native", "gymnasium"):
+        return "native"  # the parser tells what is wrong with it
+    return "native" if isinstance(make(env, wanted), Env) else "gymnasium"
+
+
+def _preset(name: str, env: str, backend: str, chosen: str) -> Preset | None:
+    if chosen == "none":
+        return None
+    if chosen == "auto":
+        return presets.find(name, env, backend)
+    preset = presets.named(chosen)
+    if preset.algorithm != name:
+        raise FathomError(f"the preset {chosen!r} is one of {preset.algorithm}, not of {name}.")
+    return preset
+
+
+def _train(name: str, env: str, options: TrainOptions, settings: Any, preset: Preset | None) -> int:
+    from fathom.agent import Agent
+
+    out = options.out or _default_folder(name, env)
+    if options.steps < 1:
+        raise FathomError(f"steps is {options.steps}; train for at least 1.")
+    if options.episodes < 1:
+        raise FathomError(f"episodes is {options.episodes}; evaluate at least 1.")
+    agent = Agent(
+        settings,
+        env,
+        seeds=options.seeds,
+        seed=options.seed,
+        backend=options.backend,
+        workers=options.workers,
+        out=out,
+    )
+    agent.preset = preset
+    seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''}"
+    _say(f"{name} on {env}, {agent.backend} · {seeds} · {options.steps:,} steps each · {out}", options.quiet)
+    _say(_describe_preset(preset, options.preset), options.quiet)
+    return _learn(agent, options.steps, out, options.episodes, options.json, options.quiet)
+
+
+def _describe_preset(preset: Preset | None, chosen: str) -> str:
+    if preset is None:
+        why = "" if chosen == "none" else ": none is known for this environment"
+        return f"no preset{why}; the algorithm's own defaults"
+    parts = [f"preset {preset.name}"]
+    if preset.source:
+        parts.append(f"from {preset.source}")
+    if preset.expected:
+        parts.append(f"expected return {preset.expected}")
+    return ", ".join(parts) + " (--preset none for the bare defaults)"
+
+
+def _default_folder(name: str, env: str) -> Path:
+    """runs/<algorithm>-<environment>-<time>, with a number where two start in one second."""
+    plain = re.sub(r"[^\w.-]+", "-", env.removesuffix(".py")).strip("-.")
+    base = Path("runs") / f"{name}-{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, n = base, 1
+    while path.exists():
+        n += 1
+        path = base.with_name(f"{base.name}-{n}")
+    return path
+
+
+def _learn(agent: Any, steps: int | None, out: Path, episodes: int, as_json: bool, quiet: bool) -> int:
+    from fathom.cli.progress import showing
+
+    try:
+        with contextlib.closing(agent), showing(quiet) as listeners:
+            agent.learn(steps, listeners=listeners)
+            for listener in listeners:
+                listener.phase("evaluate", f"{episodes} episodes of each seed")
+            summary = agent.summary(episodes)
+            for listener in listeners:
+                listener.phase("done")
+    except KeyboardInterrupt:
+        _say(_interrupted(out))
+        return INTERRUPTED
+    _finish(summary, out, as_json)
+    return 0
+
+
+def _interrupted(out: Path) -> str:
+    from fathom.runs.folder import RunFolder
+
+    with contextlib.suppress(FathomError):
+        saved = RunFolder.open(out).checkpoints()
+        if saved:
+            return f"stopped; saved at update {saved[-1]:,}. Go on with: fathom resume {out}"
+    return "stopped before anything was saved."
+
+
+def _finish(summary: dict[str, Any], out: Path, as_json: bool) -> None:
+    from fathom.cli.summary import show_summary
+    from fathom.runs.folder import jsonable
+
+    if as_json:
+        print(json.dumps(jsonable(summary)))
+    else:
+        show_summary(summary, out)
+
+
+def _say(text: str, quiet: bool = False) -> None:
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,245 @@
+"""Pictures and films from scenes, drawn with Pillow alone: no display, no window system."""
+
+import itertools
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fathom.core.errors import FathomError, UnknownName
+from fathom.envs.scene import Circle, Line, Polygon, Scene, Text
+
+Frame = UInt8[np.ndarray, "height width 3"]
+
+# Role -> colour. The page paints the same roles with the same colours.
+PALETTES: dict[str, dict[str, str]] = {
+    "light": {
+        "background": "#FBFAF7",
+        "ground": "#E3E4E1",
+        "body": "#2E3B4E",
+        "accent": "#E2703A",
+        "goal": "#2F9E6E",
+        "danger": "#CF4A4A",
+        "muted": "#9AA3AE",
+    },
+    "dark": {
+        "background": "#12161D",
+        "ground": "#262E3A",
+        "body": "#D7DEE8",
+        "accent": "#F0894F",
+        "goal": "#46C08A",
+        "danger": "#EF6B6B",
+        "muted": "#66717F",
+    },
+}
+
+_OVERSAMPLING = 4
+
+
+def draw(
+    scene: Scene | None,
+    width: int = 480,
+    height: int | None = None,
+    theme: Literal["light", "dark"] = "light",
+) -> Frame:
+    """A picture [height, width, 3] of an unbatched scene, edges smoothed.
+
+    Without `height` it follows from the scene's proportions; with one, the scene is fitted in and centred.
+    Raises FathomError for a size, theme, colour or coordinate that cannot be drawn.
+    """
+    from PIL import Image, ImageDraw
+
+    if scene is None:
+        raise FathomError("this environment has no picture: its `view` returns None. Give it one to draw it.")
+    if theme not in PALETTES:
+        raise UnknownName("theme", theme, PALETTES)
+    left, right, bottom, top = scene.extent
+    if height is None:
+        height = max(1, round(width * (top - bottom) / (right - left)))
+    if width < 1 or height < 1:
+        raise FathomError(
+            f"a picture of {width} by {height} pixels cannot be drawn; give sizes of at least 1."
+        )
+
+    fine = (width * _OVERSAMPLING, height * _OVERSAMPLING)
+    scale = min(fine[0] / (right - left), fine[1] / (top - bottom))
+    middle = np.array([(left + right) / 2, (bottom + top) / 2])
+
+    def to_pixels(points: Any) -> list[tuple[float, float]]:
+        points = (np.asarray(points, np.float64) - middle) * [scale, -scale] + np.array(fine) / 2
+        return [(float(x), float(y)) for x, y in points.reshape(-1, 2)]
+
+    palette = PALETTES[theme]
+    image = Image.new("RGB", fine, palette["background"])
+    pen = ImageDraw.Draw(image)
+    for index, shape in enumerate(scene.shapes):
+        _require_finite(index, shape)
+        if shape.color not in palette:
+            raise UnknownName("colour role", shape.color, palette)
+        _paint(pen, shape, palette[shape.color], to_pixels, scale, fine[0])
+    return np.asarray(image.resize((width, height), Image.Resampling.BOX)).copy()
+
+
+def write_png(path: str | os.PathLike[str], frame: Frame) -> None:
+    """Write one picture; the file appears whole or not at all."""
+    from PIL import Image
+
+    (frame,) = _checked([frame])
+    with _whole(path) as part:
+        Image.fromarray(frame).save(part, format="PNG", optimize=True)
+
+
+def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float = 30.0) -> None:
+    """Write a film that repeats for ever; the file appears whole or not at all.
+
+    GIF counts time in hundredths of a second: frames differ by one so that the film keeps its length. Raises
+    FathomError above 50 frames a second, which players slow down to 10.
+    """
+    from PIL import Image
+
+    if not 0 < fps <= 50:
+        raise FathomError(f"fps is {fps}; a GIF plays above 0 and up to 50. Drop frames, or write an MP4.")
+    pictures = [Image.fromarray(frame) for frame in _checked(frames)]
+    # One palette for the whole film: palettes of single frames flicker.
+    tiles = pictures[:: max(1, len(pictures) // 8)]
+    sheet = Image.new("RGB", (tiles[0].width, tiles[0].height * len(tiles)))
+    for row, tile in enumerate(tiles):
+        sheet.paste(tile, (0, row * tile.height))
+    palette = sheet.quantize(255, method=Image.Quantize.MEDIANCUT)
+    pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    ends = [round(100 * i / fps) for i in range(len(pictures) + 1)]
+    durations = [10 * (end - start) for start, end in itertools.pairwise(ends)]
+    with _whole(path) as part:
+        pictures[0].save(
+            part, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+        )
+
+
+def write_mp4(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float = 30.0) -> None:
+    """Write an H.264 film; the file appears whole or not at all.
+
+    H.264 needs even sides: an odd one gets its last row or column twice. Raises FathomError without the
+    `video` extra.
+    """
+    try:
+        import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise FathomError(
+            "writing an MP4 needs imageio-ffmpeg, which is not installed: run "
+            "`pip install 'fathom-rl[video]'`, or write a GIF."
+        ) from error
+    if not fps > 0:
+        raise FathomError(f"fps is {fps}; it must be above 0.")
+    films = _checked(frames)
+    height, width = films[0].shape[:2]
+    odd = ((0, height % 2), (0, width % 2), (0, 0))
+    with _whole(path) as part:
+        writer = imageio_ffmpeg.write_frames(
+            str(part),
+            (width + width % 2, height + height % 2),
+            fps=fps,  # pyright: ignore[reportArgumentType]  (any number will do)
+            codec="libx264",
+            pix_fmt_out="yuv420p",
+            macro_block_size=2,
+            output_params=["-crf", "18", "-movflags", "+faststart"],
+            ffmpeg_log_level="error",
+        )
+        writer.send(None)
+        try:
+            for frame in films:
+                writer.send(np.ascontiguousarray(np.pad(frame, odd, mode="edge")))
+        finally:
+            writer.close()
+
+
+def _paint(
+    pen: Any, shape: Any, color: str, to_pixels: Callable[[Any], Sequence[Any]], scale: float, width: int
+) -> None:
+    match shape:
+        case Polygon():
+            pen.polygon(to_pixels(shape.points), fill=color)
+        case Circle():
+            _disc(pen, to_pixels(shape.center)[0], float(shape.radius) * scale, color)
+        case Line():
+            _stroke(pen, to_pixels(shape.points), max(shape.width * scale, 1.0 * _OVERSAMPLING) / 2, color)
+        case Text():
+            from PIL import ImageFont
+
+            font = ImageFont.load_default(max(width / 30, 9 * _OVERSAMPLING))
+            pen.text(to_pixels(shape.at)[0], _wording(shape), fill=color, font=font, anchor="mm")
+        case _:
+            raise FathomError(
+                f"{type(shape).__name__} is no shape that can be drawn; use those of fathom.envs.scene."
+            )
+
+
+def _disc(pen: Any, center: tuple[float, float], radius: float, color: str) -> None:
+    x, y = center
+    pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+
+
+def _stroke(pen: Any, points: Sequence[tuple[float, float]], radius: float, color: str) -> None:
+    # Pillow's own thick lines are a pixel off their caps for even widths.
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        length = math.hypot(x1 - x0, y1 - y0)
+        if length > 0:
+            dx, dy = radius * (y1 - y0) / length, radius * (x0 - x1) / length
+            pen.polygon(
+                [(x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy)], color
+            )
+    for point in points:
+        _disc(pen, point, radius, color)
+
+
+def _wording(shape: Text) -> str:
+    if shape.value is None:
+        return shape.text
+    value = np.asarray(shape.value)
+    number = f"{value:.2f}" if np.issubdtype(value.dtype, np.floating) else str(value)
+    return f"{shape.text} {number}".strip()
+
+
+def _require_finite(index: int, shape: Any) -> None:
+    for name in ("points", "center", "radius", "at"):
+        value = getattr(shape, name, None)
+        if value is not None and not np.all(np.isfinite(value)):
+            raise FathomError(
+                f"shape {index} of the scene ({type(shape).__name__}, {shape.color}) has a {name} "
+                f"that is not finite: {np.asarray(value).tolist()}. Look for NaN in the environment's state."
+            )
+
+
+def _checked(frames: Iterable[Frame]) -> list[Frame]:
+    frames = [np.asarray(frame) for frame in frames]
+    if not frames:
+        raise FathomError("there are no frames to write; give at least one picture.")
+    for index, frame in enumerate(frames):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+            raise FathomError(
+                f"frame {index} is {frame.dtype}{list(frame.shape)}; a frame is uint8[height, width, 3]."
+            )
+        if frame.shape != frames[0].shape:
+            raise FathomError(
+                f"frame {index} is {frame.shape[1]} by {frame.shape[0]} pixels, the first one "
+                f"{frames[0].shape[1]} by {frames[0].shape[0]}; draw all of a film at one size."
+            )
+    return frames
+
+
+@contextmanager
+def _whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A place beside `path` to write to, moved there once all is written and removed if that fails."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

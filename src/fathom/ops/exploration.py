@@ -1,0 +1,60 @@
+"""Choosing actions from action values. Two random numbers an environment step, however many the actions."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from fathom.core.errors import UnknownName
+from fathom.ops.sampling import choose
+
+TIES = ("random", "first")
+
+
+def greedy(
+    key: Key[Array, ""],
+    q: Float[Array, "*batch action"],
+    mask: Bool[Array, "*batch action"] | None = None,
+    ties: str = "random",
+) -> Int[Array, "*batch"]:
+    """A legal action of the highest value, int32; −1 where no action is legal or a value is NaN.
+
+    `ties` among equal values: "random" (uniform) or "first" (the lowest number; the key is not used).
+    Raises UnknownName for any other rule.
+    """
+    best = _best(q, mask, ties)
+    if ties == "first":
+        return jnp.where(best.any(axis=-1), jnp.argmax(best, axis=-1).astype(jnp.int32), -1)
+    return choose(best.astype(jnp.float32), jax.random.uniform(key, q.shape[:-1]))
+
+
+def epsilon_greedy(
+    key: Key[Array, ""],
+    q: Float[Array, "*batch action"],
+    epsilon: Float[Array, ""] | float,
+    mask: Bool[Array, "*batch action"] | None = None,
+    ties: str = "random",
+) -> Int[Array, "*batch"]:
+    """With probability ε a uniform legal action, else a greedy one, int32; Sutton & Barto 2018, Section 2.2.
+
+    `ties` among equal values: "random" (uniform) or "first" (the lowest number). With "first" and ε = 0
+    values that start equal keep the agent on action 0. −1 where no action is legal or a value is NaN,
+    whatever ε.
+    Raises UnknownName for any other rule.
+    """
+    best = _best(q, mask, ties)
+    if ties == "first":
+        first = jnp.argmax(best, axis=-1, keepdims=True).astype(jnp.int32)
+        best = best & (jax.lax.broadcasted_iota(jnp.int32, q.shape, q.ndim - 1) == first)
+    legal = jnp.ones_like(best) if mask is None else mask
+    uniform = jax.random.uniform(key, (2, *q.shape[:-1]))
+    explore = (uniform[0] < epsilon) & best.any(axis=-1)
+    return choose(jnp.where(explore[..., None], legal, best).astype(jnp.float32), uniform[1])
+
+
+def _best(q: Array, mask: Array | None, ties: str) -> Array:
+    """True at the legal actions of the highest value; nowhere if none is legal or a legal value is NaN."""
+    if ties not in TIES:
+        raise UnknownName("tie rule", ties, TIES)
+    if mask is None:
+        return q == q.max(axis=-1, keepdims=True)
+    return mask & (q == jnp.where(mask, q, -jnp.inf).max(axis=-1, keepdims=True))

@@ -1,0 +1,5 @@
+"""Presets of DQN."""
+
+from fathom.presets.base import Preset
+
+PRESETS = (Preset("dqn-cartpole", "dqn", "CartPole-v1", 50_000),)

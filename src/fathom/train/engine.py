@@ -1,0 +1,469 @@
+"""The engine: a host loop over compiled chunks, with one path for native environments and one for the host's.
+
+Both paths call the same `act` and the same `learn`; they differ in who steps the environment.
+"""
+
+import abc
+import time
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key, PyTree
+
+from fathom.algos.base import Algorithm, Metrics
+from fathom.core import spaces
+from fathom.core.errors import FathomError
+from fathom.core.keys import env_seeds
+from fathom.core.module import lift
+from fathom.core.types import Clock, EnvSpec, Rollout
+from fathom.envs.base import Env, spec_of, vec_reset
+from fathom.envs.host import HostEnv
+from fathom.train import loop
+from fathom.train.loop import Carry, Health, Plan, Seed
+from fathom.train.memory import require_memory
+
+
+class NonFinite(FathomError):
+    """Training met a NaN or an Inf, and stopped at that very update."""
+
+
+def over_seeds(function: Any, batched: bool, in_axes: Any) -> Any:
+    """`function` for one seed, or vmapped for several. One seed goes unbatched: that is twice as fast."""
+    return jax.vmap(function, in_axes=in_axes) if batched else function
+
+
+def seed_keys(seed: int, seeds: int) -> Key[Array, "..."]:
+    """The root keys of runs seed, seed + 1, …; hashed, so that neighbours share nothing."""
+    if seeds == 1:
+        return jax.random.key(seed)
+    return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds, dtype=jnp.uint32))
+
+
+class Engine(abc.ABC):
+    """A run under way. `carry` is its whole state; `advance` is the only thing that changes it."""
+
+    carry: Carry
+
+    def __init__(self, algorithm: Algorithm, spec: Any, seeds: int, seed: int) -> None:
+        algorithm.check(spec)
+        self.algorithm = lift(algorithm)
+        self.spec = spec
+        self.plan = Plan.of(algorithm)
+        self.seeds = seeds
+        self.seed = seed
+        self.batched = seeds > 1
+        self.replay_bytes = require_memory(algorithm, spec, self.plan, seeds)
+        self.keys = seed_keys(seed, seeds)
+        self.compile_seconds = 0.0
+
+    @property
+    def update(self) -> int:
+        """Updates done."""
+        return int(self.carry.shared.update)
+
+    @property
+    def learner(self) -> PyTree:
+        """The learner's state; with several seeds every leaf has a leading axis."""
+        return self.carry.seeds.learner
+
+    def compile(self, horizon: int) -> float:
+        """Compile the program of this run without advancing it; seconds taken."""
+        start = time.perf_counter()
+        self._compile(horizon)
+        seconds = time.perf_counter() - start
+        self.compile_seconds += seconds
+        return seconds
+
+    def advance(self, n: int, horizon: int) -> Metrics:
+        """Make n updates of a run that ends at `horizon` updates; metrics summed over them, [seeds].
+
+        Raises NonFinite at the first update that meets a NaN or an Inf.
+        """
+        if horizon >= 2**31:
+            raise FathomError(
+                f"the run would take {horizon:,} updates, and counts them in 31 bits; raise num_envs, "
+                "num_steps or train_every, so that each update holds more steps."
+            )
+        before = self.update
+        metrics, health = self._advance(n, horizon)
+        if health is not None and not bool(health.ok):
+            raise NonFinite(self._diagnosis(jax.device_get(health)))
+        assert self.update == before + n
+        return jax.tree.map(np.atleast_1d, jax.device_get(metrics))
+
+    @abc.abstractmethod
+    def start(self) -> None:
+        """Set the run to its beginning: parameters drawn, environments reset."""
+
+    @abc.abstractmethod
+    def shape(self) -> Carry:
+        """The shapes and dtypes of `carry`, without computing it."""
+
+    @abc.abstractmethod
+    def _compile(self, horizon: int) -> None: ...
+
+    @abc.abstractmethod
+    def _advance(self, n: int, horizon: int) -> tuple[Metrics, Health | None]: ...
+
+    @abc.abstractmethod
+    def snapshot(self) -> dict | None:
+        """What must be saved besides `carry` to go on exactly; None where there is nothing to be had."""
+
+    @abc.abstractmethod
+    def restore(self, snapshot: dict | None) -> str | None:
+        """Take up a snapshot; a warning that says what starts anew, or None if all is exact."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release what the run holds outside of this process's memory."""
+
+    def _diagnosis(self, health: Health) -> str:
+        update = self.update
+        where = f"update {update}, environment step {update * self.plan.steps:,} of each seed"
+        bad = [name for name, good in (("obs", health.obs), ("reward", health.reward)) if not np.all(good)]
+        bad += [f"metrics[{name!r}]" for name, good in health.metrics.items() if not np.all(good)]
+        leaves = jax.tree_util.tree_leaves_with_path(self.carry.seeds.learner)
+        arrays = [
+            f"learner{jax.tree_util.keystr(path)}"
+            for path, leaf in leaves
+            if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all())
+        ]
+        source = (
+            "The environment gave it: check it with `fathom check`."
+            if "obs" in bad or "reward" in bad
+            else "It arose in learning: lower learning_rate or max_grad_norm, or scale the rewards."
+        )
+        rewards = f"[{np.nanmin(health.reward_min):.4g}, {np.nanmax(health.reward_max):.4g}]"
+        seeds = ""
+        if self.batched:
+            good = np.logical_and.reduce([health.obs, health.reward, *health.metrics.values()])
+            seeds = f", seeds {[self.seed + int(i) for i in np.flatnonzero(~good)]}"
+        return (
+            f"NaN or Inf at {where}{seeds}, first in {', '.join(bad)}"
+            + (f"; now also in {', '.join(arrays[:4])}" if arrays else "")
+            + (f" and {len(arrays) - 4} more" if len(arrays) > 4 else "")
+            + f". Rewards of that update were in {rewards}. {source}"
+        )
+
+
+@partial(jax.jit, static_argnames=("plan", "seeds"))
+def _init_native(algorithm: Algorithm, env: Env, keys: Array, plan: Plan, seeds: int) -> Carry:
+    spec = spec_of(env)
+
+    def one(key: Array) -> Seed:
+        env_state, obs = vec_reset(env, env_seeds(key, plan.num_envs))
+        return loop.init_seed(algorithm, spec, plan, key, env_state, obs)
+
+    return Carry(over_seeds(one, seeds > 1, 0)(keys), loop.init_shared())
+
+
+@partial(jax.jit, static_argnames=("plan", "seeds"), donate_argnames=("carry",))
+def _run_native(
+    algorithm: Algorithm,
+    env: Env,
+    carry: Carry,
+    n: Int[Array, ""],
+    horizon: Int[Array, ""],
+    plan: Plan,
+    seeds: int,
+) -> tuple[Carry, Metrics, Health]:
+    """Make n updates, fewer if one meets a NaN. `n` is traced: one program serves every chunk length."""
+
+    def one_update(carry: Carry) -> tuple[Carry, Metrics, Health]:
+        clock = loop.clock_of(carry.shared, horizon, plan)
+        learning = loop.is_learning(algorithm, carry.shared, plan)
+
+        def one(seed: Seed) -> tuple[Seed, Metrics, Health]:
+            seed, rollout = loop.collect(algorithm, env, plan, seed, clock)
+            return loop.learn(algorithm, plan, seed, rollout, clock, carry.shared.ring, learning)
+
+        seed, metrics, health = over_seeds(one, seeds > 1, 0)(carry.seeds)
+        return Carry(seed, loop.tick(carry.shared, plan, learning)), metrics, health
+
+    def body(state: tuple) -> tuple:
+        i, carry, total, _ = state
+        carry, metrics, health = one_update(carry)
+        return i + 1, carry, jax.tree.map(jnp.add, total, metrics), health
+
+    _, shapes, health = jax.eval_shape(one_update, carry)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    good = jax.tree.map(lambda s: jnp.ones(s.shape, s.dtype), health)
+    start = (jnp.asarray(0, jnp.int32), carry, zeros, good)
+    _, carry, metrics, health = jax.lax.while_loop(lambda s: (s[0] < n) & s[3].ok, body, start)
+    return carry, metrics, health
+
+
+class NativeEngine(Engine):
+    """Environment, policy and learning in one compiled loop."""
+
+    def __init__(self, algorithm: Algorithm, env: Env, seeds: int = 1, seed: int = 0) -> None:
+        Engine.__init__(self, algorithm, spec_of(env), seeds, seed)
+        self.env = lift(env)
+
+    def start(self) -> None:
+        """Draw the parameters and reset the environments, in one compiled call."""
+        begin = time.perf_counter()
+        self.carry = jax.block_until_ready(self._init())
+        self.compile_seconds += time.perf_counter() - begin
+
+    def shape(self) -> Carry:
+        """The shapes and dtypes of `carry`."""
+        return jax.eval_shape(self._init)
+
+    def _init(self) -> Carry:
+        return _init_native(self.algorithm, self.env, self.keys, self.plan, self.seeds)
+
+    def _compile(self, horizon: int) -> None:
+        self._advance(0, horizon)
+
+    def _advance(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
+        self.carry, metrics, health = _run_native(
+            self.algorithm, self.env, self.carry, np.int32(n), np.int32(horizon), self.plan, self.seeds
+        )
+        jax.block_until_ready(self.carry)
+        return metrics, health
+
+    def snapshot(self) -> dict | None:
+        """Nothing: the environments are in the carry."""
+        return None
+
+    def restore(self, snapshot: dict | None) -> str | None:
+        """Nothing to do: the carry is exact."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is held outside."""
+
+
+@partial(jax.jit, static_argnames=("plan", "seeds"))
+def _init_host(algorithm: Algorithm, keys: Array, obs: PyTree, spec: Any, plan: Plan, seeds: int) -> Carry:
+    def one(key: Array, obs: PyTree) -> Seed:
+        return loop.init_seed(algorithm, spec, plan, key, None, obs)
+
+    return Carry(over_seeds(one, seeds > 1, 0)(keys, obs), loop.init_shared())
+
+
+@partial(jax.jit, static_argnames=("tree", "plan", "seeds"))
+def _act_host(
+    leaves: list, memory: PyTree, obs: PyTree, over: Array, t: Array, tree: Any, plan: Plan, seeds: int
+) -> tuple[PyTree, PyTree, PyTree]:
+    """One call of `act`. Its fixed arguments come as flat leaves: flattening them each step costs as much."""
+    algorithm, learner, keys, shared, horizon = jax.tree.unflatten(tree, leaves)
+    clock = loop.clock_of(shared, horizon, plan)
+
+    def one(learner: PyTree, memory: PyTree, obs: PyTree, over: Array, key: Array) -> tuple:
+        memory = loop.reset_memory(algorithm, learner, memory, over)
+        return algorithm.act(learner, memory, obs, loop.act_key(key, clock, t), clock, True)
+
+    return over_seeds(one, seeds > 1, 0)(learner, memory, obs, over, keys)
+
+
+@partial(jax.jit, static_argnames=("plan", "seeds"), donate_argnames=("carry",))
+def _learn_host(
+    algorithm: Algorithm,
+    carry: Carry,
+    rollout: Rollout,
+    obs: PyTree,
+    memory: PyTree,
+    horizon: Int[Array, ""],
+    plan: Plan,
+    seeds: int,
+) -> tuple[Carry, Metrics, Health]:
+    clock = loop.clock_of(carry.shared, horizon, plan)
+    learning = loop.is_learning(algorithm, carry.shared, plan)
+
+    def one(seed: Seed, rollout: Rollout, obs: PyTree, memory: PyTree) -> tuple[Seed, Metrics, Health]:
+        over = rollout.terminated[-1] | rollout.truncated[-1]
+        memory = loop.reset_memory(algorithm, seed.learner, memory, over)
+        rollout = eqx.tree_at(lambda r: r.memory, rollout, seed.memory)
+        seed = eqx.tree_at(lambda s: (s.obs, s.memory), seed, (obs, memory))
+        return loop.learn(algorithm, plan, seed, rollout, clock, carry.shared.ring, learning)
+
+    seed, metrics, health = over_seeds(one, seeds > 1, 0)(carry.seeds, rollout, obs, memory)
+    return Carry(seed, loop.tick(carry.shared, plan, learning)), metrics, health
+
+
+@partial(jax.jit, static_argnames=("plan", "seeds"))
+def _restart_episodes(algorithm: Algorithm, carry: Carry, obs: PyTree, plan: Plan, seeds: int) -> Carry:
+    """The carry with all episodes at their start; those cut off count as truncated in the replay."""
+
+    def one(seed: Seed, obs: PyTree) -> Seed:
+        replay = seed.replay
+        if replay is not None:
+            last = (carry.shared.ring.cursor - 1) % plan.ring_rows
+            replay = eqx.tree_at(lambda r: r.truncated, replay, replay.truncated.at[last].set(True))
+        return Seed(
+            seed.learner,
+            seed.env,
+            obs,
+            algorithm.init_memory(seed.learner, plan.num_envs),
+            seed.key,
+            jnp.zeros_like(seed.episode_return),
+            jnp.zeros_like(seed.episode_length),
+            replay,
+        )
+
+    return Carry(over_seeds(one, seeds > 1, 0)(carry.seeds, obs), carry.shared)
+
+
+class HostEngine(Engine):
+    """The environment is stepped by Python; acting and learning are compiled."""
+
+    def __init__(
+        self, algorithm: Algorithm, env: HostEnv, seeds: int = 1, seed: int = 0, workers: str = "auto"
+    ) -> None:
+        Engine.__init__(self, algorithm, EnvSpec(env.obs_space, env.action_space, env.id), seeds, seed)
+        self.env = env
+        self.vector = env.vector(seeds * self.plan.num_envs, workers=workers)
+        self._rows: Rollout | None = None
+
+    def start(self) -> None:
+        """Reset the environments, by the seeds that native ones start from, and draw the parameters."""
+        per_seed = over_seeds(partial(env_seeds, num_envs=self.plan.num_envs), self.batched, 0)(self.keys)
+        self.obs = self._split(self.vector.reset(np.asarray(per_seed).ravel()))
+        begin = time.perf_counter()
+        self.carry = jax.block_until_ready(self._init(self.obs))
+        self.compile_seconds += time.perf_counter() - begin
+
+    def shape(self) -> Carry:
+        """The shapes and dtypes of `carry`."""
+        lead = (self.seeds, self.plan.num_envs)[not self.batched :]
+        zeros = spaces.zeros(self.spec.obs_space)
+        obs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype), zeros)
+        return jax.eval_shape(self._init, obs)
+
+    def _init(self, obs: PyTree) -> Carry:
+        return _init_host(self.algorithm, self.keys, obs, self.spec, self.plan, self.seeds)
+
+    def _split(self, tree: PyTree) -> PyTree:
+        """[seed · env, ...] to [seed, env, ...], or as it is with one seed."""
+        if not self.batched:
+            return tree
+        return jax.tree.map(lambda x: x.reshape(self.seeds, self.plan.num_envs, *x.shape[1:]), tree)
+
+    def _join(self, tree: PyTree) -> PyTree:
+        """The inverse of `_split`, as NumPy arrays."""
+        if not self.batched:
+            return jax.tree.map(np.asarray, tree)
+        return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+
+    def _fixed(self, horizon: int) -> tuple[list, Any]:
+        fixed = (self.algorithm, self.learner, self.keys, self.carry.shared, np.int32(horizon))
+        return jax.tree.flatten(fixed)
+
+    def _compile(self, horizon: int) -> None:
+        leaves, tree = self._fixed(horizon)
+        memory, obs = self.carry.seeds.memory, self.obs
+        over = np.zeros((self.seeds, self.plan.num_envs)[not self.batched :], bool)
+        out = _act_host(leaves, memory, obs, over, np.int32(0), tree, self.plan, self.seeds)
+        # Learning is compiled on a copy that is thrown away: it must not advance the run.
+        action, memory, extras = jax.device_get(out)
+        row = self._row(obs, action, extras, over.ravel(), obs)
+        self._store(0, row)
+        copy = jax.tree.map(jnp.copy, self.carry)
+        done = _learn_host(
+            self.algorithm, copy, self._rows, obs, out[1], np.int32(horizon), self.plan, self.seeds
+        )
+        jax.block_until_ready(done)
+
+    def _row(self, obs: PyTree, action: PyTree, extras: PyTree, over: np.ndarray, final: PyTree) -> Rollout:
+        flags = self._split(over)
+        return Rollout(obs, action, flags.astype(np.float32), flags, flags, final, extras, ())
+
+    def _store(self, t: int, row: Rollout) -> None:
+        """Write one row into the preallocated rollout, [seed, time, env, ...] or [time, env, ...]."""
+        if self._rows is None:
+            axis = int(self.batched)
+
+            def room(x: Any) -> np.ndarray:
+                x = np.asarray(x)
+                return np.zeros((*x.shape[:axis], self.plan.rows, *x.shape[axis:]), x.dtype)
+
+            self._rows = jax.tree.map(room, row)
+            self._row_leaves = jax.tree.leaves(self._rows)
+        if self.batched:
+            for whole, part in zip(self._row_leaves, jax.tree.leaves(row), strict=True):
+                whole[:, t] = part
+        else:
+            for whole, part in zip(self._row_leaves, jax.tree.leaves(row), strict=True):
+                whole[t] = part
+
+    def _advance(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
+        total, health = None, None
+        for _ in range(n):
+            memory = self._collect(horizon)
+            self.carry, metrics, health = _learn_host(
+                self.algorithm,
+                self.carry,
+                self._rows,
+                self.obs,
+                memory,
+                np.int32(horizon),
+                self.plan,
+                self.seeds,
+            )
+            # NumPy rows are handed over without a copy: they must not be overwritten while still in use.
+            jax.block_until_ready(self.carry)
+            total = metrics if total is None else jax.tree.map(np.add, total, metrics)
+            if not bool(health.ok):
+                break
+        return total if total is not None else {}, health
+
+    def _collect(self, horizon: int) -> PyTree:
+        leaves, tree = self._fixed(horizon)
+        memory, obs = self.carry.seeds.memory, self.obs
+        over = np.zeros((self.seeds, self.plan.num_envs)[not self.batched :], bool)
+        for t in range(self.plan.rows):
+            action, memory, extras = _act_host(
+                leaves, memory, obs, over, np.int32(t), tree, self.plan, self.seeds
+            )
+            step = self.vector.step(self._join(action))
+            final = self._split(step.final_obs)
+            reward, terminated = self._split(step.reward), self._split(step.terminated)
+            truncated = self._split(step.truncated)
+            self._store(t, Rollout(obs, action, reward, terminated, truncated, final, extras, ()))
+            obs, over = self._split(step.obs), terminated | truncated
+        self.obs = obs
+        return memory
+
+    def snapshot(self) -> dict | None:
+        """The environments, where they can be copied."""
+        return self.vector.snapshot()
+
+    def restore(self, snapshot: dict | None) -> str | None:
+        """Take up the environments where they were; else start their episodes anew, and say so."""
+        if snapshot is not None:
+            self.vector.restore(snapshot)
+            self.obs = jax.tree.map(np.asarray, self.carry.seeds.obs)
+            return None
+        keys = jax.random.fold_in(jax.random.key(self.seed), self.update)
+        self.obs = self._split(
+            self.vector.reset(np.asarray(env_seeds(keys, self.seeds * self.plan.num_envs)))
+        )
+        self.carry = _restart_episodes(self.algorithm, self.carry, self.obs, self.plan, self.seeds)
+        return (
+            f"the environment {self.env.id} cannot be copied ({self.vector.why_not_copyable()}): the learner "
+            "goes on exactly, the episodes under way start anew."
+        )
+
+    def close(self) -> None:
+        """Close the environments and end their worker processes."""
+        self.vector.close()
+
+
+def make_engine(
+    algorithm: Algorithm, env: Env | HostEnv, seeds: int, seed: int, workers: str = "auto"
+) -> Engine:
+    """The engine that fits the environment."""
+    if isinstance(env, Env):
+        return NativeEngine(algorithm, env, seeds, seed)
+    return HostEngine(algorithm, env, seeds, seed, workers)
+
+
+def clock_at(engine: Engine, horizon: int) -> Clock:
+    """The engine's clock, for acting outside of the loop."""
+    return loop.clock_of(engine.carry.shared, jnp.asarray(horizon, jnp.int32), engine.plan)

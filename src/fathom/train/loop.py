@@ -1,0 +1,278 @@
+"""One update of one run, as pure functions: the same lines for native and host environments.
+
+`Seed` is what each seed has to itself and is vmapped; `Shared` is what all have in common and is not, so that
+a `cond` on a counter stays a branch and a ring is written by slices.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from fathom.algos.base import Algorithm, Metrics, OffPolicy, OnPolicy
+from fathom.core.errors import FathomError
+from fathom.core.keys import named, numbered
+from fathom.core.types import Clock, EnvSpec, Metric, Obs, Rollout
+from fathom.data import replay as replays
+from fathom.envs.base import Env, VecState, vec_step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one update consists of; the static part of a run's program."""
+
+    num_envs: int
+    rows: int  # steps of each environment in one update
+    gradient_steps: int  # rounds of `update` on replayed batches; 0 for on-policy algorithms
+    ring_rows: int  # rows of the replay ring; 0 for none
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one seed in one update."""
+        return self.rows * self.num_envs
+
+    @staticmethod
+    def of(algorithm: Algorithm) -> "Plan":
+        """The plan that an algorithm's settings ask for.
+
+        Off-policy, an update spans the least number of environment steps that both `train_every` and
+        `num_envs` divide, so that the gradient steps per environment step do not depend on `num_envs`.
+        """
+        if isinstance(algorithm, OnPolicy):
+            return Plan(algorithm.num_envs, algorithm.num_steps, 0, 0)
+        if isinstance(algorithm, OffPolicy):
+            steps = math.lcm(algorithm.train_every, algorithm.num_envs)
+            rows = steps // algorithm.num_envs
+            rounds = algorithm.gradient_steps * (steps // algorithm.train_every)
+            ring = replays.rows_needed(algorithm.buffer_size, algorithm.num_envs, rows)
+            return Plan(algorithm.num_envs, rows, rounds, max(ring, rows * 2))
+        raise FathomError(
+            f"{type(algorithm).__name__} is neither OnPolicy nor OffPolicy; derive it from one of them."
+        )
+
+
+class Seed(eqx.Module):
+    """All that one seed carries from update to update. With several seeds every leaf has a leading axis."""
+
+    learner: PyTree
+    env: VecState | None  # None where the environment lives on the host
+    obs: Obs  # [env, ...]
+    memory: PyTree  # [env, ...]
+    key: Key[Array, "..."]  # the seed's root key, from which all others are derived by name and number
+    episode_return: Float[Array, "... env"]  # of the episodes under way
+    episode_length: Int[Array, "... env"]
+    replay: replays.Replay | None
+
+
+class Shared(eqx.Module):
+    """Counters that all seeds have in common."""
+
+    update: Int[Array, ""]
+    gradient_step: Int[Array, ""]
+    ring: replays.Ring
+
+
+class Carry(eqx.Module):
+    """The whole state of a run's loop: what a checkpoint holds."""
+
+    seeds: Seed
+    shared: Shared
+
+
+class Health(eqx.Module):
+    """What the guard against NaN and Inf needs, of one update; True means finite."""
+
+    obs: Bool[Array, "..."]
+    reward: Bool[Array, "..."]
+    metrics: dict[str, Bool[Array, "..."]]
+    reward_min: Float[Array, "..."]
+    reward_max: Float[Array, "..."]
+
+    @property
+    def ok(self) -> Bool[Array, ""]:
+        """Whether all is finite, for all seeds."""
+        flags = [self.obs, self.reward, *self.metrics.values()]
+        return jnp.stack([flag.all() for flag in flags]).all()
+
+
+def clock_of(shared: Shared, horizon: Int[Array, ""], plan: Plan) -> Clock:
+    """The clock that this update's `act` and `update` read."""
+    return Clock(shared.update, horizon, jnp.asarray(plan.steps, jnp.float32), shared.gradient_step)
+
+
+def tick(shared: Shared, plan: Plan, learning: Bool[Array, ""]) -> Shared:
+    """The counters after one update, in which gradient steps were made if `learning`."""
+    done = jnp.where(learning, plan.gradient_steps, 0).astype(jnp.int32)
+    return Shared(shared.update + 1, shared.gradient_step + done, ring_after(shared, plan))
+
+
+def ring_after(shared: Shared, plan: Plan) -> replays.Ring:
+    """The replay ring once this update's rows are in it."""
+    return replays.advance(shared.ring, plan.rows, max(plan.ring_rows, 1))
+
+
+def is_learning(algorithm: Algorithm, shared: Shared, plan: Plan) -> Bool[Array, ""]:
+    """Whether enough has been collected, with this update's rows, to learn from replay."""
+    if not isinstance(algorithm, OffPolicy):
+        return jnp.asarray(True)
+    return ring_after(shared, plan).filled * plan.num_envs >= algorithm.learning_starts
+
+
+def collect(algorithm: Algorithm, env: Env, plan: Plan, seed: Seed, clock: Clock) -> tuple[Seed, Rollout]:
+    """Run the present policy for `plan.rows` steps of each native environment."""
+
+    def step(carry: tuple, t: Array) -> tuple[tuple, Rollout]:
+        env_state, obs, memory = carry
+        action, memory, extras = algorithm.act(
+            seed.learner, memory, obs, act_key(seed.key, clock, t), clock, True
+        )
+        env_state, vec = vec_step(env, env_state, action)
+        memory = reset_memory(algorithm, seed.learner, memory, vec.terminated | vec.truncated)
+        row = Rollout(obs, action, vec.reward, vec.terminated, vec.truncated, vec.final_obs, extras, ())
+        return (env_state, vec.obs, memory), row
+
+    start = (seed.env, seed.obs, seed.memory)
+    (env_state, obs, memory), rollout = jax.lax.scan(step, start, jnp.arange(plan.rows))
+    rollout = eqx.tree_at(lambda r: r.memory, rollout, seed.memory)
+    seed = eqx.tree_at(
+        lambda s: (s.env, s.obs, s.memory), seed, (env_state, obs, memory), is_leaf=lambda x: x is None
+    )
+    return seed, rollout
+
+
+def act_key(root: Key[Array, ""], clock: Clock, t: Int[Array, ""]) -> Key[Array, ""]:
+    """The key of the t-th step of this update."""
+    return numbered(numbered(named(root, "act"), clock.update), t)
+
+
+def reset_memory(algorithm: Algorithm, learner: PyTree, memory: PyTree, over: Bool[Array, " env"]) -> PyTree:
+    """A policy's memory with that of the environments whose episode is over set back to the start."""
+    fresh = algorithm.init_memory(learner, over.shape[0])
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(over.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, fresh, memory)
+
+
+def learn(
+    algorithm: Algorithm,
+    plan: Plan,
+    seed: Seed,
+    rollout: Rollout,
+    clock: Clock,
+    ring: replays.Ring,
+    learning: Bool[Array, ""],
+) -> tuple[Seed, Metrics, Health]:
+    """Everything of one update that follows collecting. `ring` is as before this rollout was written."""
+    seed, metrics = episode_metrics(seed, rollout)
+    key = numbered(named(seed.key, "update"), clock.update)
+    if isinstance(algorithm, OnPolicy):
+        learner, learnt = algorithm.update(seed.learner, rollout, key, clock)
+        seed = eqx.tree_at(lambda s: s.learner, seed, learner)
+    elif isinstance(algorithm, OffPolicy):
+        replay = replays.add(seed.replay, rollout, ring)
+        after = replays.advance(ring, plan.rows, plan.ring_rows)
+        learner, learnt = learn_from_replay(
+            algorithm, plan, seed.learner, replay, after, key, clock, learning
+        )
+        seed = eqx.tree_at(lambda s: (s.learner, s.replay), seed, (learner, replay))
+    else:
+        raise TypeError(type(algorithm))
+    metrics |= learnt
+    return seed, metrics, health_of(rollout, metrics)
+
+
+def learn_from_replay(
+    algorithm: OffPolicy,
+    plan: Plan,
+    learner: PyTree,
+    replay: replays.Replay,
+    ring: replays.Ring,
+    key: Key[Array, ""],
+    clock: Clock,
+    learning: Bool[Array, ""],
+) -> tuple[PyTree, Metrics]:
+    """A round of gradient steps on batches drawn from replay, or nothing while it fills."""
+
+    def gradient_step(learner: PyTree, i: Array) -> tuple[PyTree, Metrics]:
+        sample_key, update_key = jax.random.split(numbered(key, i))
+        batch = replays.sample(
+            replay, ring, sample_key, algorithm.batch_size, algorithm.n_step, jnp.asarray(algorithm.gamma)
+        )
+        now = eqx.tree_at(lambda c: c.gradient_step, clock, clock.gradient_step + i)
+        learner, metrics, _ = algorithm.update(learner, batch, update_key, now)
+        return learner, metrics
+
+    def steps(learner: PyTree) -> tuple[PyTree, Metrics]:
+        learner, metrics = jax.lax.scan(gradient_step, learner, jnp.arange(plan.gradient_steps))
+        return learner, jax.tree.map(lambda x: x.sum(axis=0), metrics)
+
+    shapes = jax.eval_shape(steps, learner)[1]
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.cond(learning, steps, lambda same: (same, nothing), learner)
+
+
+def episode_metrics(seed: Seed, rollout: Rollout) -> tuple[Seed, Metrics]:
+    """Count the rewards and steps of episodes; those that end in this rollout enter the metrics."""
+    over = rollout.terminated | rollout.truncated
+
+    def step(carry: tuple, row: tuple) -> tuple[tuple, tuple]:
+        total, length = carry
+        reward, ended = row
+        total, length = total + reward, length + 1
+        kept = (jnp.where(ended, 0.0, total), jnp.where(ended, 0, length))
+        return kept, (total, length)
+
+    start = (seed.episode_return, seed.episode_length)
+    (total, length), (totals, lengths) = jax.lax.scan(step, start, (rollout.reward, over))
+    seed = eqx.tree_at(lambda s: (s.episode_return, s.episode_length), seed, (total, length))
+    return seed, {
+        "episode_return": Metric.where(totals, over),
+        "episode_length": Metric.where(lengths.astype(jnp.float32), over),
+        "reward": Metric.of(rollout.reward),
+    }
+
+
+def health_of(rollout: Rollout, metrics: Metrics) -> Health:
+    """Which of an update's observations, rewards and metrics are finite."""
+    return Health(
+        obs=finite((rollout.obs, rollout.final_obs)),
+        reward=finite(rollout.reward),
+        metrics={name: jnp.isfinite(metric.sum) for name, metric in metrics.items()},
+        reward_min=rollout.reward.min(),
+        reward_max=rollout.reward.max(),
+    )
+
+
+def finite(tree: Any) -> Bool[Array, ""]:
+    """Whether every floating-point number in a tree is finite."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(x).all() for x in floats] or [jnp.asarray(True)]).all()
+
+
+def init_seed(
+    algorithm: Algorithm, spec: EnvSpec, plan: Plan, key: Key[Array, ""], env: VecState | None, obs: Obs
+) -> Seed:
+    """The state of one seed before its first update."""
+    learner = algorithm.init(spec, named(key, "init"))
+    return Seed(
+        learner=learner,
+        env=env,
+        obs=obs,
+        memory=algorithm.init_memory(learner, plan.num_envs),
+        key=key,
+        episode_return=jnp.zeros(plan.num_envs),
+        episode_length=jnp.zeros(plan.num_envs, jnp.int32),
+        replay=replays.init(spec, plan.ring_rows, plan.num_envs) if plan.ring_rows else None,
+    )
+
+
+def init_shared() -> Shared:
+    """The counters before the first update."""
+    zero = jnp.asarray(0, jnp.int32)
+    return Shared(zero, jnp.copy(zero), replays.Ring(jnp.copy(zero), jnp.copy(zero)))

@@ -1,0 +1,33 @@
+"""Settings of JAX that a run wants, made once and only where the user has made none."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+
+
+def cache_dir() -> Path:
+    """The folder for compiled programs: $FATHOM_CACHE_DIR, else `fathom` in the user's cache folder."""
+    if own := os.environ.get("FATHOM_CACHE_DIR"):
+        return Path(own)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "fathom"
+
+
+def configure() -> None:
+    """Turn on the persistent compilation cache, unless the user has chosen a folder or none can be made."""
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    folder = cache_dir() / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,0 +1,39 @@
+"""What all tests share: a quiet CPU, strict arithmetic, checked shapes, remembered compilations."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+# Before fathom is imported, or its functions stay unchecked.
+install_import_hook(["fathom.ops"], "beartype.beartype")
+
+
+def _cache_folder() -> Path:
+    """A folder of this user, one for each worker: two processes writing one entry would spoil it."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if not os.access(base if base.exists() else base.parent, os.W_OK):
+        base = Path(tempfile.gettempdir())
+    return base / "fathom" / "test-programs" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from hypothesis import settings
+
+    # A half-written entry of another process is compiled anew: no fault of the code under test.
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache")
+    settings.register_profile("fathom", deadline=None, derandomize=True, max_examples=30, database=None)
+    settings.load_profile("fathom")

@@ -1,0 +1,242 @@
+"""The nine invariants of the design, over every registered algorithm and both paths (the third is in tests/runs)."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fathom.agent import Agent
+from fathom.core.module import lift
+from fathom.envs.base import spec_of
+from fathom.envs.bridge import as_env, to_gymnasium
+from fathom.envs.registry import make
+from fathom.train import engine as engines
+from fathom.train import loop
+from fathom.train.engine import make_engine
+
+from .subjects import HORIZON, SUBJECTS, bits, engine_of
+
+ALGORITHMS = sorted(SUBJECTS)
+PATHS = ("native", "gymnasium")
+
+every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
+both_paths = pytest.mark.parametrize("path", PATHS)
+
+
+def trained(name: str, path: str, splits: list[int], seeds: int = 1, seed: int = 0) -> Any:
+    engine = engine_of(name, path, seeds, seed)
+    try:
+        for n in splits:
+            engine.advance(n, HORIZON)
+        return engine.carry
+    finally:
+        engine.close()
+
+
+@every_algorithm
+@both_paths
+def test_same_seed_gives_same_bits_and_another_seed_other_parameters(name: str, path: str) -> None:
+    first, again, other = (trained(name, path, [12], seed=s) for s in (3, 3, 4))
+    assert bits(first) == bits(again)
+    params = [bits(c.seeds.learner.params) for c in (first, other)]
+    assert params[0] != params[1]
+
+
+@every_algorithm
+@both_paths
+def test_neighbouring_seeds_share_no_environment_stream(name: str, path: str) -> None:
+    engine = engine_of(name, path, seeds=4, seed=7)
+    try:
+        obs = np.asarray(engine.carry.seeds.obs).reshape(-1, 4)
+    finally:
+        engine.close()
+    assert len({row.tobytes() for row in obs}) == len(obs)
+
+
+@every_algorithm
+@both_paths
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_chunking_does_not_matter(name: str, path: str, seeds: int) -> None:
+    whole = trained(name, path, [12], seeds)
+    for splits in ([1, 11], [5, 1, 6], [1] * 12):
+        assert bits(trained(name, path, splits, seeds)) == bits(whole)
+
+
+@every_algorithm
+@both_paths
+def test_evaluating_and_watching_change_nothing(name: str, path: str, tmp_path: Any) -> None:
+    subject = SUBJECTS[name].algorithm
+    quiet = Agent(subject, "CartPole-v1", seeds=2, backend=path)
+    steps = quiet.engine.plan.steps
+    quiet.learn(steps * 12, chunk_seconds=1e-9)
+
+    class Watcher:
+        agent: Agent
+
+        def phase(self, name: str, detail: str = "") -> None: ...
+
+        def chunk(self, report: Any) -> None:
+            self.agent.evaluate(3)
+            self.agent.predict(np.zeros(4, np.float32), deterministic=False)
+
+    watcher = Watcher()
+    watched = Agent(subject, "CartPole-v1", seeds=2, backend=path, out=tmp_path / "run")
+    watcher.agent = watched
+    watched.learn(steps * 12, chunk_seconds=1e-9, checkpoint_seconds=0.0, listeners=[watcher])
+    assert bits(watched.engine.carry) == bits(quiet.engine.carry)
+    quiet.close()
+    watched.close()
+
+
+@every_algorithm
+@both_paths
+def test_a_fork_without_a_change_equals_its_parent(name: str, path: str) -> None:
+    parent = Agent(SUBJECTS[name].algorithm, "CartPole-v1", seeds=2, backend=path)
+    steps = parent.engine.plan.steps
+    parent.learn(steps * 6, horizon=steps * 12)
+    child = parent.fork()
+    untouched = parent.fork()
+    parent.learn(steps * 6)
+    child.learn(steps * 6)
+    assert bits(child.engine.carry) == bits(parent.engine.carry)
+    assert bits(untouched.engine.carry) != bits(parent.engine.carry)
+    for agent in (parent, child, untouched):
+        agent.close()
+
+
+@every_algorithm
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_native_path_equals_host_path(name: str, seeds: int) -> None:
+    native = engine_of(name, "native", seeds)
+    host = make_engine(
+        SUBJECTS[name].algorithm, as_env(lambda: to_gymnasium(make("CartPole-v1"))), seeds, seed=0
+    )
+    host.start()
+    try:
+        for _ in range(6):
+            native_metrics, host_metrics = native.advance(1, HORIZON), host.advance(1, HORIZON)
+            np.testing.assert_allclose(
+                np.asarray(native.carry.seeds.obs), np.asarray(host.carry.seeds.obs), rtol=1e-5, atol=1e-6
+            )
+            for key in ("episode_return", "episode_length", "reward"):
+                np.testing.assert_allclose(native_metrics[key].sum, host_metrics[key].sum, rtol=1e-5)
+                np.testing.assert_array_equal(native_metrics[key].count, host_metrics[key].count)
+        learners = (native.learner.params, host.learner.params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4), *learners)
+    finally:
+        host.close()
+
+
+def changed(value: Any, field: dataclasses.Field) -> Any:
+    """Another legal value of a setting."""
+    others = {"activation": "silu", "ties": "first", "hidden": (8, 8)}
+    if field.name in others:
+        return others[field.name]
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value * 2
+        case float():
+            return value * 0.75 if value else 0.125
+        case None:
+            return 0.5
+    raise AssertionError(f"no other value known for {field.name} = {value!r}")
+
+
+def fields_of(kind: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(kind)]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(n, f) for n in ALGORITHMS for f in fields_of(type(SUBJECTS[n].algorithm))]
+)
+def test_every_field_is_read(name: str, field: str) -> None:
+    """A float field must be an input that the traced program uses; any other must change the program."""
+    algorithm = SUBJECTS[name].every_switch
+    spec = dataclasses.fields(type(algorithm))
+    entry = next(f for f in spec if f.name == field)
+    env = make("Pendulum-v1" if field == "log_std" else "CartPole-v1")
+    value = getattr(algorithm, field)
+    if isinstance(value, float):
+        assert field in used_floats(name, env), f"{field} is read by nothing"
+        return
+    other = dataclasses.replace(algorithm, **{field: changed(value, entry)})
+    assert program(other, env) != program(algorithm, env), f"{field} is read by nothing"
+
+
+def traced(algorithm: Any, env: Any) -> Any:
+    """The jaxpr of a run's beginning and one update, as a function of the algorithm's leaves."""
+    plan = loop.Plan.of(algorithm)
+    leaves, tree = jax.tree.flatten(lift(algorithm))
+
+    def whole(leaves: list) -> Any:
+        algorithm = jax.tree.unflatten(tree, leaves)
+        carry = engines._init_native.__wrapped__(algorithm, env, jax.random.key(0), plan, 1)
+        clock = loop.clock_of(carry.shared, jnp.asarray(HORIZON), plan)
+        learning = loop.is_learning(algorithm, carry.shared, plan)
+        seed, rollout = loop.collect(algorithm, env, plan, carry.seeds, clock)
+        out = loop.learn(algorithm, plan, seed, rollout, clock, carry.shared.ring, learning)
+        return out, loop.tick(carry.shared, plan, learning)
+
+    return jax.make_jaxpr(whole)(leaves), tree
+
+
+_FLOATS: dict[tuple[str, str], set[str]] = {}
+
+
+def used_floats(name: str, env: Any) -> set[str]:
+    """The float fields of an algorithm that something in its traced program depends on."""
+    key = (name, type(env).__name__ + repr(spec_of(env).action_space))
+    if key not in _FLOATS:
+        algorithm = SUBJECTS[name].every_switch
+        jaxpr, tree = traced(algorithm, env)
+        from jax._src.interpreters.partial_eval import dce_jaxpr
+
+        _, used = dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+        paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(tree, range(len(used))))
+        _FLOATS[key] = {jax.tree_util.keystr(p).lstrip(".") for p, i in paths if used[i]}
+    return _FLOATS[key]
+
+
+_PROGRAMS: dict[Any, str] = {}
+
+
+def program(algorithm: Any, env: Any) -> str:
+    key = (repr(algorithm), type(env).__name__)
+    if key not in _PROGRAMS:
+        _PROGRAMS[key] = str(traced(algorithm, env)[0]) + repr(loop.Plan.of(algorithm))
+    return _PROGRAMS[key]
+
+
+@every_algorithm
+def test_one_compilation_per_program_native(name: str, tmp_path: Any) -> None:
+    subject = dataclasses.replace(SUBJECTS[name].algorithm, hidden=(7,))
+    agent = Agent(subject, "CartPole-v1", out=tmp_path / "run")
+    steps = agent.engine.plan.steps
+    agent.learn(steps * 5)
+    compiled = engines._run_native._cache_size()
+    agent.learn(steps * 7)
+    agent.set(gamma=0.9).learn(steps * 3)
+    resumed = Agent.resume(tmp_path / "run")
+    resumed.learn(steps * 3)
+    assert engines._run_native._cache_size() == compiled
+
+
+@every_algorithm
+def test_one_compilation_per_program_host(name: str, tmp_path: Any) -> None:
+    subject = dataclasses.replace(SUBJECTS[name].algorithm, hidden=(7,))
+    agent = Agent(subject, "CartPole-v1", backend="gymnasium", out=tmp_path / "run")
+    steps = agent.engine.plan.steps
+    agent.learn(steps * 5)
+    compiled = engines._act_host._cache_size(), engines._learn_host._cache_size()
+    agent.learn(steps * 7)
+    agent.set(gamma=0.9).learn(steps * 3)
+    resumed = Agent.resume(tmp_path / "run")
+    resumed.learn(steps * 3)
+    assert (engines._act_host._cache_size(), engines._learn_host._cache_size()) == compiled
+    agent.close()
+    resumed.close()

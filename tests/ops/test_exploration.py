@@ -1,0 +1,89 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from fathom.core.errors import UnknownName
+from fathom.ops.exploration import epsilon_greedy, greedy
+
+ROWS = 20_000
+KEY = jax.random.key(0)
+
+
+def rows(*values, dtype=jnp.float32):
+    return jnp.broadcast_to(jnp.asarray(values, dtype), (ROWS, len(values)))
+
+
+@pytest.fixture(scope="module")
+def explore():
+    return jax.jit(epsilon_greedy, static_argnames="ties")
+
+
+def fits(actions, probabilities):
+    """Whether actions were drawn with these probabilities (χ²), and none where it is 0."""
+    counts = np.bincount(np.asarray(actions), minlength=len(probabilities))
+    p = np.array(probabilities)
+    if counts[p == 0].any():
+        return False
+    return (p > 0).sum() == 1 or chisquare(counts[p > 0], len(actions) * p[p > 0]).pvalue > 1e-3
+
+
+def test_epsilon_is_spread_over_all_actions(explore):
+    actions = explore(KEY, rows(0, 3, 1, 2), jnp.float32(0.4))
+    assert actions.dtype == jnp.int32
+    assert fits(actions, [0.1, 0.7, 0.1, 0.1])
+
+
+def test_ties_are_broken_at_random_by_default(explore):
+    assert fits(explore(KEY, rows(2, 2, 1, 2), jnp.float32(0.0)), [1 / 3, 1 / 3, 0, 1 / 3])
+    assert fits(greedy(KEY, rows(2, 2, 1, 2)), [1 / 3, 1 / 3, 0, 1 / 3])
+    # The draw that decides on exploring tells nothing of the action then chosen.
+    assert fits(explore(KEY, rows(2, 2, 1, 2), jnp.float32(0.4)), [0.3, 0.3, 0.1, 0.3])
+
+
+def test_first_tie_rule(explore):
+    q = rows(1, 2, 2)
+    assert fits(explore(KEY, q, jnp.float32(0.0), ties="first"), [0, 1, 0])
+    assert fits(explore(KEY, q, jnp.float32(0.3), ties="first"), [0.1, 0.8, 0.1])
+    assert fits(greedy(KEY, q, ties="first"), [0, 1, 0])
+
+
+def test_illegal_actions_are_never_taken(explore):
+    q, mask = rows(9, 1, 1, 0), rows(False, True, True, True, dtype=bool)
+    assert fits(explore(KEY, q, jnp.float32(1.0), mask), [0, 1 / 3, 1 / 3, 1 / 3])
+    assert fits(explore(KEY, q, jnp.float32(0.0), mask), [0, 0.5, 0.5, 0])
+    assert fits(explore(KEY, q, jnp.float32(0.3), mask, ties="first"), [0, 0.8, 0.1, 0.1])
+    assert fits(greedy(KEY, q, mask), [0, 0.5, 0.5, 0])
+    assert fits(greedy(KEY, q, mask, "first"), [0, 1, 0, 0])
+
+
+def test_many_actions():
+    q = jax.random.normal(KEY, (3, 2000))
+    mask = jnp.zeros((3, 2000), bool).at[:, 1500].set(True)
+    np.testing.assert_array_equal(epsilon_greedy(KEY, q, 0.0), jnp.argmax(q, -1))
+    np.testing.assert_array_equal(epsilon_greedy(KEY, q, 0.5, mask), [1500] * 3)
+
+
+@pytest.mark.parametrize("ties", ["random", "first"])
+def test_no_legal_action_or_nan_is_minus_one(ties):
+    q = jnp.asarray([[1.0, 2.0], [jnp.nan, 2.0], [1.0, 2.0]])
+    mask = jnp.asarray([[False, False], [True, True], [True, False]])
+    np.testing.assert_array_equal(greedy(KEY, q, mask, ties), [-1, -1, 0])
+    np.testing.assert_array_equal(epsilon_greedy(KEY, q, 0.0, mask, ties), [-1, -1, 0])
+    np.testing.assert_array_equal(epsilon_greedy(KEY, q, 1.0, mask, ties), [-1, -1, 0])
+
+
+def test_vmapped_over_seeds_and_unbatched(explore):
+    keys = jax.random.split(KEY, 3)
+    q = jnp.broadcast_to(jnp.asarray([2.0, 2.0, 1.0]), (3, 50, 3))
+    many = jax.vmap(lambda k, x: epsilon_greedy(k, x, 0.5))(keys, q)
+    for key, x, actions in zip(keys, q, many, strict=True):
+        np.testing.assert_array_equal(actions, explore(key, x, jnp.float32(0.5)))
+    assert not (many[0] == many[1]).all()
+    assert greedy(KEY, jnp.asarray([0.0, 5.0])) == 1
+
+
+def test_an_unknown_tie_rule_is_named():
+    with pytest.raises(UnknownName, match="'fist'.*first"):
+        greedy(KEY, jnp.ones((1, 2)), ties="fist")
