@@ -15,11 +15,11 @@ from speed import GROUPS, HERE, format_number, format_target
 INTRODUCTION = """\
 # Benchmarks
 
-<!-- Written by benchmarks/report.py from benchmarks/results/. Edit neither this page nor a figure by hand. -->
+<!-- Written by benchmarks/report.py from benchmarks/results/; not to be edited by hand. -->
 
-Take the ratios, not the absolute figures: Fathom and its peers ran alternately, in one sitting on one machine,
-each run in a process of its own, peers with the faster of one thread and a thread per core. Figures are medians
-of the repeats. Raw figures of every run are in `benchmarks/results/`.
+Take the ratios, not the absolute figures: Fathom and its peers ran alternately, in one sitting on one
+machine, each run in a process of its own, PyTorch with the faster of one thread and a thread per core.
+Figures are medians of the repeats. Raw figures of every run are in `benchmarks/results/`.
 
 To repeat, on a quiet machine:
 
@@ -112,9 +112,9 @@ def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) 
     return "\n".join(
         [
             "## Learning\n",
-            "`fathom train` with the automatic preset. A seed's return is the mean raw return of its greedy policy "
-            "over at least 100 episodes; the interval is of the mean over seeds. What others published is often "
-            "one tuned run.\n",
+            "`fathom train` with the automatic preset. A seed's return is the mean raw return of its greedy "
+            "policy over at least 100 episodes; the interval is of the mean over seeds. What others "
+            "published is often one tuned run.\n",
             table([*header, "published", "date"], lines),
         ]
     )

@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -179,7 +180,7 @@ GROUPS = {
         {"Fathom": Subject("fathom", "import")},
         (
             Figure("`import fathom`, seconds", "Fathom", "seconds", at_most=1.0),
-            Figure("`from fathom import Agent, PPO`, seconds", "Fathom", "facade_seconds"),
+            Figure("`from fathom import Agent, PPO`, seconds", "Fathom", "facade_seconds", at_most=1.0),
         ),
     ),
     "scaling": Group(
@@ -232,17 +233,23 @@ def machine() -> dict[str, Any]:
 
 
 def run(subject: Subject, venvs: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """One measurement in a process of its own. A failure is shown, and comes back as `error`."""
+    """One measurement in a process of its own, with an empty compile cache.
+
+    A failure is shown, and comes back as `error`.
+    """
     script = HERE / "peers" / f"run_{subject.peer}.py"
     command = [python_of(subject.peer, venvs), script, subject.workload, json.dumps(dict(settings))]
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    load, began = os.getloadavg()[0], time.perf_counter()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=TIMEOUT)
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        print(problem, file=sys.stderr)
-        return {"error": type(problem).__name__}
-    seconds = time.perf_counter() - began
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as cache:
+        env = os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "FATHOM_CACHE_DIR": cache}
+        env.pop("JAX_COMPILATION_CACHE_DIR", None)
+        began = time.perf_counter()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=TIMEOUT)
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            print(problem, file=sys.stderr)
+            return {"error": type(problem).__name__}
+        seconds = time.perf_counter() - began
     if done.returncode != 0:
         print(done.stderr[-2000:], file=sys.stderr)
         return {"error": f"exit code {done.returncode}"}
@@ -255,11 +262,11 @@ def settle(subject: Subject, venvs: Path, scale: float) -> dict[str, Any]:
     settings = dict(subject.settings)
     if "steps" in settings:
         settings["steps"] = max(1, round(settings["steps"] * scale))
-    if subject.probe is None:
+    if (probe := subject.probe) is None:
         return settings
 
     def rate(threads: int) -> float:
-        figures = run(subject, venvs, settings | subject.probe | {"threads": threads})
+        figures = run(subject, venvs, {**settings, **probe, "threads": threads})
         return figures.get("steps_per_second", 0.0)
 
     return settings | {"threads": max((1, os.cpu_count() or 1), key=rate)}

@@ -52,33 +52,37 @@ def zoo_dqn() -> "DQN":
     )
 
 
-def learn(agent: "Agent", steps: int) -> float:
-    """Seconds to learn for `steps` more steps, compilation included."""
+def learn(agent: "Agent", steps: int, horizon: int | None = None) -> tuple[int, float]:
+    """Learns for `steps` more steps, rounded up to whole updates; schedules end at `horizon` steps.
+
+    Returns the env steps of each seed and the seconds, which include whatever is compiled or allocated.
+    """
     began = time.perf_counter()
-    agent.learn(steps)
-    return time.perf_counter() - began
+    before = agent.env_steps
+    agent.learn(steps, horizon=horizon)
+    return agent.env_steps - before, time.perf_counter() - began
+
+
+def ppo_figures(ppo: "PPO", agent: "Agent", steps: int, seconds: float) -> clock.Figures:
+    """The figures of `steps` env steps of each seed that took `seconds`; rates count all seeds."""
+    rate = steps * agent.seeds / seconds
+    return {
+        "env_steps": steps * agent.seeds,
+        "seconds": seconds,
+        "compile_seconds": agent.compile_seconds,
+        "steps_per_second": rate,
+        "updates_per_second": rate * ppo.epochs * ppo.minibatches / (ppo.num_envs * ppo.num_steps),
+    }
 
 
 def ppo_native(settings: dict[str, Any]) -> clock.Figures:
     """PPO on the native CartPole: a second `learn` of `steps` steps per seed; rates count all seeds."""
     from fathom import Agent
 
-    ppo, seeds = native_ppo(), settings.get("seeds", 1)
-    iteration = ppo.num_envs * ppo.num_steps
-    steps = max(1, settings.get("steps", 2_097_152) // iteration) * iteration
+    ppo, seeds, steps = native_ppo(), settings.get("seeds", 1), settings.get("steps", 2_097_152)
     agent = Agent(ppo, ENV, seeds=seeds, seed=settings.get("seed", 0), backend="native")
     learn(agent, steps)
-    compile_seconds = agent.compile_seconds
-    seconds = learn(agent, steps)
-    updates = steps // iteration * ppo.epochs * ppo.minibatches
-    return {
-        "env_steps": steps * seeds,
-        "seconds": seconds,
-        "compile_seconds": compile_seconds,
-        "steps_per_second": steps * seeds / seconds,
-        "updates_per_second": updates * seeds / seconds,
-        "own_steps_per_second": agent.steps_per_second,
-    }
+    return ppo_figures(ppo, agent, *learn(agent, steps))
 
 
 def ppo_host(settings: dict[str, Any]) -> clock.Figures:
@@ -86,19 +90,9 @@ def ppo_host(settings: dict[str, Any]) -> clock.Figures:
     from fathom import Agent
 
     ppo = sb3_ppo()
-    iteration = ppo.num_envs * ppo.num_steps
-    steps = max(2, settings.get("steps", 0) // iteration) * iteration
     agent = Agent(ppo, ENV, seeds=1, seed=settings.get("seed", 0), backend="gymnasium")
-    learn(agent, iteration)
-    compile_seconds = agent.compile_seconds
-    seconds = learn(agent, steps)
-    return {
-        "env_steps": steps,
-        "seconds": seconds,
-        "compile_seconds": compile_seconds,
-        "steps_per_second": steps / seconds,
-        "updates_per_second": steps / iteration * ppo.epochs * ppo.minibatches / seconds,
-    }
+    learn(agent, 1)
+    return ppo_figures(ppo, agent, *learn(agent, settings.get("steps", 65_536)))
 
 
 def dqn_host(settings: dict[str, Any]) -> clock.Figures:
@@ -106,15 +100,14 @@ def dqn_host(settings: dict[str, Any]) -> clock.Figures:
     from fathom import Agent
 
     dqn, warmup = zoo_dqn(), 2048
-    steps = max(settings.get("steps", 50_000), 2 * warmup) - warmup
+    horizon = max(settings.get("steps", 50_000), 2 * warmup)
     agent = Agent(dqn, ENV, seeds=1, seed=settings.get("seed", 0), backend="gymnasium")
-    learn(agent, warmup)
-    compile_seconds = agent.compile_seconds
-    seconds = learn(agent, steps)
+    learn(agent, warmup, horizon)
+    steps, seconds = learn(agent, horizon - warmup)
     return {
         "env_steps": steps,
         "seconds": seconds,
-        "compile_seconds": compile_seconds,
+        "compile_seconds": agent.compile_seconds,
         "steps_per_second": steps / seconds,
         "updates_per_second": steps * dqn.gradient_steps / dqn.train_every / seconds,
     }
@@ -125,7 +118,7 @@ def ppo_solve(settings: dict[str, Any]) -> clock.Figures:
 
     Evaluation and compilation are excluded; `fresh_seconds` includes compilation.
     """
-    from fathom import Agent, presets
+    from fathom import Agent
 
     budget, every = settings.get("steps", 100_000), settings.get("every", 2048)
     seconds: list[float | None] = []
@@ -133,20 +126,21 @@ def ppo_solve(settings: dict[str, Any]) -> clock.Figures:
     compiling: list[float] = []
     spent = fresh = 0.0
     for seed in range(settings.get("seed", 0), settings.get("seed", 0) + settings.get("seeds", 3)):
-        ppo = presets.load("ppo", ENV)
-        agent = Agent(ppo, ENV, seeds=1, seed=seed, backend="native")
-        done, used, evaluating, solved = 0, 0.0, 0.0, False
-        while not solved and done < budget:
-            used += learn(agent, every)
-            done += every
+        agent = Agent("ppo", ENV, seeds=1, seed=seed, backend="native")
+        # The first call compiles all that training needs; what evaluation compiles is off the clock.
+        _, used = learn(agent, every, budget)
+        compile_seconds = agent.compile_seconds
+        training, evaluating = used - compile_seconds, 0.0
+        while True:
             began = time.perf_counter()
-            evaluation = agent.evaluate(episodes=20)
-            solved = evaluation.mean >= settings.get("target", 475.0)
+            solved = agent.evaluate(episodes=20).mean >= settings.get("target", 475.0)
             evaluating += time.perf_counter() - began
-        training = used - agent.compile_seconds
+            if solved or agent.env_steps >= budget:
+                break
+            training += learn(agent, every, budget)[1]
         seconds.append(training if solved else None)
-        steps.append(done)
-        compiling.append(agent.compile_seconds)
+        steps.append(agent.env_steps)
+        compiling.append(compile_seconds)
         spent += training
         fresh = fresh or clock.since_start() - evaluating
     return clock.solved(seconds, steps, spent, fresh) | {"compile_seconds": compiling[0]}
@@ -157,12 +151,12 @@ def scaling(settings: dict[str, Any]) -> clock.Figures:
     from fathom import Agent
 
     agent = Agent(native_ppo(), ENV, seeds=1, seed=settings.get("seed", 0), backend="native")
-    seconds = learn(agent, settings.get("steps", 100_000)) - agent.compile_seconds
+    steps, seconds = learn(agent, settings.get("steps", 100_000))
     return {
-        "env_steps": settings.get("steps", 100_000),
+        "env_steps": steps,
         "seconds": seconds,
         "compile_seconds": agent.compile_seconds,
-        "steps_per_second": settings.get("steps", 100_000) / seconds,
+        "steps_per_second": steps / (seconds - agent.compile_seconds),
     }
 
 

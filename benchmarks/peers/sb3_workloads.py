@@ -114,7 +114,7 @@ def ppo_rate(ppo: Algorithm, schedule: str, num_envs: int, settings: dict[str, A
     iteration = num_envs * config["n_steps"]
     marks = Marks()
     model = ppo("MlpPolicy", make_vec_env(ENV, n_envs=num_envs), seed=settings.get("seed", 0), **config)
-    model.learn(max(settings.get("steps", 0), 3 * iteration), callback=marks)
+    model.learn(max(settings.get("steps", 0), 2 * iteration), callback=marks)
     figures = clock.steady(marks.marks, warmup=1)
     updates = config["n_epochs"] / config["batch_size"]
     return figures | {"updates_per_second": figures["steps_per_second"] * updates}

@@ -142,7 +142,7 @@ def test_no_legal_action_shows():
     dist = Categorical(LOGITS, jnp.asarray([[False] * 3, [True] * 3]))
     assert np.asarray(dist.sample(KEY))[0] == -1
     assert np.asarray(dist.mode())[0] == -1
-    action, log_prob = dist.sample_and_log_prob(KEY)
+    _, log_prob = dist.sample_and_log_prob(KEY)
     for bad in (log_prob, dist.log_prob(jnp.asarray([1, 1])), dist.entropy(), dist.kl(Categorical(LOGITS))):
         assert np.isnan(bad[0])
         assert np.isfinite(bad[1])
@@ -190,9 +190,9 @@ def test_multi_categorical_names_the_right_number_of_logits():
 
 
 def test_bernoulli_by_hand():
-    dist = Bernoulli(jnp.log(array([3.0, 1.0, 1 / 3])))
-    bits = jnp.asarray([[1, 0, 0]], jnp.int8)
-    np.testing.assert_allclose(dist.log_prob(bits[0]), np.log(0.75 * 0.5 * 0.75), rtol=1e-6)
+    dist = Bernoulli(jnp.log(array(3.0, 1.0, 1 / 3)))
+    bits = jnp.asarray([1, 0, 0], jnp.int8)
+    np.testing.assert_allclose(dist.log_prob(bits), np.log(0.75 * 0.5 * 0.75), rtol=1e-6)
     np.testing.assert_allclose(dist.entropy(), 2 * sp.bernoulli(0.75).entropy() + np.log(2), rtol=1e-5)
     np.testing.assert_array_equal(dist.mode(), [1, 0, 0])
     assert dist.mode().dtype == dist.sample(KEY).dtype == jnp.int8

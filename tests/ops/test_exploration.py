@@ -58,11 +58,11 @@ def test_illegal_actions_are_never_taken(explore):
     assert fits(greedy(KEY, q, mask, "first"), [0, 1, 0, 0])
 
 
-def test_many_actions():
+def test_many_actions(explore):
     q = jax.random.normal(KEY, (3, 2000))
     mask = jnp.zeros((3, 2000), bool).at[:, 1500].set(True)
-    np.testing.assert_array_equal(epsilon_greedy(KEY, q, 0.0), jnp.argmax(q, -1))
-    np.testing.assert_array_equal(epsilon_greedy(KEY, q, 0.5, mask), [1500] * 3)
+    np.testing.assert_array_equal(explore(KEY, q, jnp.float32(0.0)), jnp.argmax(q, -1))
+    np.testing.assert_array_equal(explore(KEY, q, jnp.float32(0.5), mask), [1500] * 3)
 
 
 @pytest.mark.parametrize("ties", ["random", "first"])
@@ -77,7 +77,7 @@ def test_no_legal_action_or_nan_is_minus_one(ties):
 def test_vmapped_over_seeds_and_unbatched(explore):
     keys = jax.random.split(KEY, 3)
     q = jnp.broadcast_to(jnp.asarray([2.0, 2.0, 1.0]), (3, 50, 3))
-    many = jax.vmap(lambda k, x: epsilon_greedy(k, x, 0.5))(keys, q)
+    many = jax.jit(jax.vmap(lambda k, x: epsilon_greedy(k, x, 0.5)))(keys, q)
     for key, x, actions in zip(keys, q, many, strict=True):
         np.testing.assert_array_equal(actions, explore(key, x, jnp.float32(0.5)))
     assert not (many[0] == many[1]).all()
@@ -85,5 +85,5 @@ def test_vmapped_over_seeds_and_unbatched(explore):
 
 
 def test_an_unknown_tie_rule_is_named():
-    with pytest.raises(UnknownName, match="'fist'.*first"):
+    with pytest.raises(UnknownName, match=r"'fist'.*first"):
         greedy(KEY, jnp.ones((1, 2)), ties="fist")

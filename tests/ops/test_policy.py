@@ -59,16 +59,16 @@ def test_importance_ratio():
 
 def test_value_losses_by_hand(way):
     value, old, target = array(3.0, 3.0, 1.1, 0.0), array(1.0, 1.0, 1.0, 1.0), array(1.0, 4.0, 2.0, 0.5)
-    np.testing.assert_allclose(way(policy.value_loss)(value, target), [2.0, 0.5, 0.405, 0.125], rtol=1e-5)
+    np.testing.assert_allclose(way(policy.value_loss)(value, target), [4.0, 1.0, 0.81, 0.25], rtol=1e-5)
     # Held within 0.5 of the old value: 1.5, 1.5, 1.1, 0.5. The larger of the two errors counts.
     clipped = way(policy.clipped_value_loss)(value, old, target, 0.5)
-    np.testing.assert_allclose(clipped, [2.0, 3.125, 0.405, 0.125], rtol=1e-5)
+    np.testing.assert_allclose(clipped, [4.0, 6.25, 0.81, 0.25], rtol=1e-5)
 
 
 def test_losses_take_no_gradient_through_target_and_advantage():
     one, two = jnp.float32(1.0), jnp.float32(2.0)
-    assert jax.grad(policy.value_loss, argnums=(0, 1))(one, two) == (-1.0, 0.0)
-    assert jax.grad(policy.clipped_value_loss, argnums=(0, 2))(one, one, two, 0.2) == (-1.0, 0.0)
+    assert jax.grad(policy.value_loss, argnums=(0, 1))(one, two) == (-2.0, 0.0)
+    assert jax.grad(policy.clipped_value_loss, argnums=(0, 2))(one, one, two, 0.2) == (-2.0, 0.0)
     assert jax.grad(policy.reinforce_loss, argnums=(0, 1))(one, two) == (-2.0, 0.0)
     assert policy.reinforce_loss(array(-0.5), array(2.0))[0] == 1.0
 

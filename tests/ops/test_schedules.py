@@ -45,6 +45,13 @@ def test_a_fraction_of_zero_is_over_at_once(schedule):
     assert float(schedule(1.0, 0.5, 0.0, 0.0)) == pytest.approx(0.5)
 
 
+def test_linear_is_exact_at_its_ends_and_where_both_are_the_same():
+    x = jnp.linspace(0.0, 1.0, 101)
+    line = schedules.linear(1.0, 0.05, x)
+    assert (line[0], line[-1]) == (1.0, jnp.float32(0.05))
+    np.testing.assert_array_equal(schedules.linear(3e-4, 3e-4, x), np.full(101, 3e-4, np.float32))
+
+
 def test_cosine_a_quarter_on():
     assert float(schedules.cosine(1.0, 0.0, 0.25)) == pytest.approx(0.5 + 0.25 * 2**0.5)
 

@@ -117,8 +117,10 @@ def _preset(name: str, env: str, backend: str, chosen: str) -> Preset | None:
 
 def _train(name: str, env: str, options: TrainOptions, settings: Any, preset: Preset | None) -> int:
     from fathom.agent import Agent
+    from fathom.runs.folder import require_vacant
 
     out = options.out or _default_folder(name, env)
+    require_vacant(out)
     if options.steps < 1:
         raise FathomError(f"steps is {options.steps}; train for at least 1.")
     if options.episodes < 1:

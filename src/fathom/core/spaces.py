@@ -100,8 +100,9 @@ class Box(Space):
     def sample(self, key: Key[Array, ""]) -> Array:
         """Uniform where bounded, standard normal elsewhere (shifted to the one bound there is)."""
         if np.issubdtype(self.dtype, np.integer):
-            above = self.high.astype(np.int32) + 1
-            return jax.random.randint(key, self.shape, self.low, above).astype(self.dtype)
+            # The largest int32 has no integer above it that JAX could take: it is then never drawn.
+            above = np.minimum(self.high.astype(np.int64) + 1, np.iinfo(np.int32).max).astype(np.int32)
+            return jax.random.randint(key, self.shape, self.low.astype(np.int32), above).astype(self.dtype)
         uniform_key, normal_key = jax.random.split(key)
         low, high = self.low, self.high
         bounded = np.isfinite(low) & np.isfinite(high)
@@ -285,8 +286,14 @@ def from_gymnasium(space: Any) -> Space:
         case gym.Discrete():
             return Discrete(int(space.n), int(space.start))
         case gym.Box():
-            dtype = np.float32 if np.issubdtype(space.dtype, np.floating) else space.dtype
-            return Box(space.low, space.high, space.shape, dtype)
+            low, high, dtype = space.low, space.high, space.dtype
+            if np.issubdtype(dtype, np.floating):
+                dtype = np.float32
+            elif dtype in (np.int64, np.uint64):  # JAX has 32 bits
+                dtype, info = np.int32, np.iinfo(np.int32)
+                low, high = (np.clip(bound, info.min, info.max) for bound in (low, high))
+            with np.errstate(over="ignore"):  # a bound beyond float32 is none
+                return Box(low, high, space.shape, dtype)
         case gym.MultiDiscrete():
             if space.nvec.ndim != 1 or np.any(space.start != 0):
                 raise FathomError(

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.envs.registration import EnvSpec as GymSpec
-from jaxtyping import Array, Key, PyTree, UInt32
+from jaxtyping import Array, PyTree
 
 from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
-from fathom.core.types import Masked, TimeStep
+from fathom.core.types import Masked
 from fathom.envs.base import Env
 from fathom.envs.host import HostEnv, layers
 
@@ -30,32 +30,107 @@ if TYPE_CHECKING:
 Backend = Literal["auto", "native", "gymnasium"]
 
 
-@jax.jit
-def _begin(env: Env, seed: UInt32[Array, ""]) -> tuple[Key[Array, ""], PyTree, PyTree]:
-    carry_key, reset_key = jax.random.split(jax.random.key(seed))
-    state, obs = env.reset(reset_key)
-    return carry_key, state, obs
+class _Program:
+    """The compiled functions of one kind of environment, on lists of leaves with keys as plain numbers.
+
+    They step two copies at once and the second is thrown away: XLA rounds a lone environment otherwise than
+    one of several (a sine of one number is another routine than that of a vector). Lists and plain numbers
+    because typed keys and trees of modules cost more at each call than the step does.
+    """
+
+    def __init__(self, env: Env) -> None:
+        self.env_form = jax.tree.structure(env)
+        self.state_like, _ = jax.eval_shape(env.reset, jax.random.key(0))
+        self.state_form = jax.tree.structure(self.state_like)
+        self.begin = jax.jit(self._begin)
+        self.begin_again = jax.jit(self._begin_again)
+        self.advance = jax.jit(self._advance)
+        self.split = jax.jit(self._split)
+
+    def _lower(self, state: PyTree) -> list[Array]:
+        return [_raw(leaf) for leaf in jax.tree.leaves(state)]
+
+    def _raise(self, leaves: list[Array]) -> PyTree:
+        like = jax.tree.leaves(self.state_like)
+        typed = [_typed(raw, form) for raw, form in zip(leaves, like, strict=True)]
+        return jax.tree.unflatten(self.state_form, typed)
+
+    def _begin(self, env_leaves: list[Array], seeds: Array) -> tuple[Array, list[Array], PyTree]:
+        env = jax.tree.unflatten(self.env_form, env_leaves)
+
+        def start(seed: Array) -> tuple[Array, list[Array], PyTree]:
+            carry_key, reset_key = jax.random.split(jax.random.key(seed))
+            state, obs = env.reset(reset_key)
+            return _raw(carry_key), self._lower(state), obs
+
+        return jax.vmap(start)(seeds)
+
+    def _begin_again(self, env_leaves: list[Array], reset_keys: Array) -> tuple[list[Array], PyTree]:
+        env = jax.tree.unflatten(self.env_form, env_leaves)
+
+        def start(raw_key: Array) -> tuple[list[Array], PyTree]:
+            state, obs = env.reset(jax.random.wrap_key_data(raw_key))
+            return self._lower(state), obs
+
+        return jax.vmap(start)(reset_keys)
+
+    def _advance(
+        self, env_leaves: list[Array], keys: Array, states: list[Array], actions: PyTree
+    ) -> tuple[Array, Array, list[Array], tuple[Any, ...]]:
+        env = jax.tree.unflatten(self.env_form, env_leaves)
+
+        def move(raw_key: Array, leaves: list[Array], action: PyTree) -> tuple[Any, ...]:
+            carry_key, step_key, reset_key = jax.random.split(jax.random.wrap_key_data(raw_key), 3)
+            state, step = env.step(step_key, self._raise(leaves), action)
+            seen = (step.obs, step.reward, step.terminated, step.truncated, step.info)
+            return _raw(carry_key), _raw(reset_key), self._lower(state), seen
+
+        return jax.vmap(move)(keys, states, actions)
+
+    def _split(self, keys: Array) -> tuple[Array, Array]:
+        def two(raw_key: Array) -> tuple[Array, Array]:
+            carry_key, reset_key = jax.random.split(jax.random.wrap_key_data(raw_key))
+            return _raw(carry_key), _raw(reset_key)
+
+        return jax.vmap(two)(keys)
+
+    def state(self, leaves: list[Array]) -> PyTree:
+        """The state of the one environment, as its own functions take it."""
+        return self._raise([leaf[0] for leaf in leaves])
 
 
-@jax.jit
-def _begin_again(env: Env, reset_key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-    return env.reset(reset_key)
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-@jax.jit
-def _advance(
-    env: Env, key: Key[Array, ""], state: PyTree, action: PyTree
-) -> tuple[Key[Array, ""], Key[Array, ""], PyTree, TimeStep]:
-    carry_key, step_key, reset_key = jax.random.split(key, 3)
-    state, step = env.step(step_key, state, action)
-    return carry_key, reset_key, state, step
+def _raw(leaf: Array) -> Array:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _typed(raw: Array, form: Any) -> Array:
+    return jax.random.wrap_key_data(raw) if _is_key(form) else raw
+
+
+_programs: dict[Any, _Program] = {}
+
+
+def _program(env: Env) -> _Program:
+    """One program for all environments of a structure, whatever their constants."""
+    leaves, form = jax.tree.flatten(env)
+    kind = (form, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+    if kind not in _programs:
+        _programs[kind] = _Program(env)
+    return _programs[kind]
 
 
 class FathomGymEnv(gymnasium.Env):
     """A native environment as a Gymnasium one. `reset` and `step` are compiled once per kind of environment.
 
-    `reset(seed=s)` begins the stream `jax.random.key(s)`; a `reset()` without a seed goes on with it. The mask
-    of legal actions, where there is one, is the info's "action_mask". Named reward terms are in the info.
+    Equal to the bit, on one device, to an environment of a native vector of two or more: a lone one, and now
+    and then one at the end of a vector of odd length, XLA rounds otherwise.
+
+    `reset(seed=s)` begins the stream `jax.random.key(s)`; a `reset()` without a seed goes on with it. The
+    mask of legal actions, where there is one, is the info's "action_mask"; named reward terms are there too.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012
@@ -68,39 +143,46 @@ class FathomGymEnv(gymnasium.Env):
         self.observation_space = spaces.to_gymnasium(native.obs_space)
         self.action_space = spaces.to_gymnasium(native.action_space)
         name = id or f"fathom/{type(native).__name__}"
-        self.spec = GymSpec(name, functools.partial(FathomGymEnv, native, name))
-        self._action_types = jax.tree.map(np.asarray, spaces.zeros(native.action_space))
+        self.spec = GymSpec(name, functools.partial(FathomGymEnv, native, name))  # pyright: ignore[reportArgumentType]
+        self._program = _program(self.native)
+        self._env_leaves = jax.tree.leaves(self.native)
+        self._action_types = jax.tree.map(lambda a: np.dtype(a.dtype), spaces.zeros(native.action_space))
         self._obs_caster = _caster(native.obs_space)
-        self._key: Any = None  # of the stream, after the last step or reset
-        self._reset_key: Any = None  # for the next reset without a seed; None once consumed
-        self._state: Any = None
+        self._keys: Any = None  # of the stream, after the last step or reset; two copies, as of all below
+        self._reset_keys: Any = None  # for the next reset without a seed; None once consumed
+        self._states: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         """A new episode: of the stream of `seed`, or of the one begun before."""
         super().reset(seed=seed)
-        if seed is None and self._key is None:
+        if seed is None and self._keys is None:
             seed = int(self.np_random.integers(2**31))
         if seed is not None:
             if seed >= 2**32:
                 raise FathomError(f"seed {seed} is too large; use one below 2**32.")
-            self._key, self._state, obs = _begin(self.native, np.uint32(seed))
+            seeds = np.full(2, seed, np.uint32)
+            self._keys, self._states, obs = self._program.begin(self._env_leaves, seeds)
         else:
-            if self._reset_key is None:
-                self._key, self._reset_key = jax.random.split(self._key)
-            self._state, obs = _begin_again(self.native, self._reset_key)
-        self._reset_key = None
-        return self._give(jax.device_get(obs), {})
+            if self._reset_keys is None:
+                self._keys, self._reset_keys = self._program.split(self._keys)
+            self._states, obs = self._program.begin_again(self._env_leaves, self._reset_keys)
+        self._reset_keys = None
+        return self._give(_first(obs), {})
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
         """One step; FathomError before the first reset. Going on after the end is up to the native one."""
-        if self._state is None:
+        if self._states is None:
             raise FathomError("step before reset; call reset(seed=...) first.")
-        action = jax.tree.map(lambda a, t: np.asarray(a, t.dtype), self._ordered(action), self._action_types)
-        self._key, self._reset_key, self._state, step = _advance(self.native, self._key, self._state, action)
-        step = jax.device_get(step)
-        info = {name: _number(value) for name, value in step.info.items()}
-        obs, info = self._give(step.obs, info)
-        return obs, float(step.reward), bool(step.terminated), bool(step.truncated), info
+        pair = jax.tree.map(self._pair, self._action_types, self._ordered(action))
+        self._keys, self._reset_keys, self._states, seen = self._program.advance(
+            self._env_leaves, self._keys, self._states, pair
+        )
+        obs, reward, terminated, truncated, info = _first(seen)
+        obs, info = self._give(obs, {name: _number(value) for name, value in info.items()})
+        return obs, float(reward), bool(terminated), bool(truncated), info
+
+    def _pair(self, dtype: np.dtype, action: Any) -> np.ndarray:
+        return np.asarray([action, action], dtype)
 
     def _ordered(self, action: Any) -> Any:
         """Gymnasium's Dict samples may be any mapping; JAX wants plain dictionaries."""
@@ -116,11 +198,11 @@ class FathomGymEnv(gymnasium.Env):
         """The picture of the present state, uint8 [height, width, 3], with render_mode "rgb_array"."""
         if self.render_mode is None:
             return None
-        if self._state is None:
+        if self._states is None:
             raise FathomError("render before reset; call reset(seed=...) first.")
         from fathom.envs import render
 
-        scene = self.native.view(self._state)
+        scene = self.native.view(self._program.state(self._states))
         if scene is None:
             raise FathomError(f"{type(self.native).__name__} has nothing to see: its view() returns None.")
         return render.draw(scene)
@@ -128,26 +210,32 @@ class FathomGymEnv(gymnasium.Env):
     def get_state(self) -> dict[str, Any]:
         """All that the future depends on, as arrays and plain data."""
         return {
-            "key": self._key,
-            "reset_key": self._reset_key,
-            "leaves": None if self._state is None else jax.tree.leaves(self._state),
+            "keys": _host(self._keys),
+            "reset_keys": _host(self._reset_keys),
+            "states": _host(self._states),
             "np_random": self._np_random,
             "np_random_seed": self._np_random_seed,
         }
 
     def set_state(self, tree: dict[str, Any]) -> None:
         """Go back to what `get_state` told. FathomError if it is of another kind of environment."""
-        self._key, self._reset_key = tree["key"], tree["reset_key"]
+        states = tree["states"]
+        if states is not None:
+            like = jax.eval_shape(self._program._begin, self._env_leaves, np.zeros(2, np.uint32))[1]
+            expected = [(leaf.shape, str(leaf.dtype)) for leaf in like]
+            got = [(leaf.shape, str(leaf.dtype)) for leaf in states]
+            if got != expected:
+                raise FathomError(f"the state has leaves {got}; {type(self.native).__name__} has {expected}.")
+        self._keys, self._reset_keys, self._states = tree["keys"], tree["reset_keys"], states
         self._np_random, self._np_random_seed = tree["np_random"], tree["np_random_seed"]
-        self._state = None
-        if tree["leaves"] is None:
-            return
-        like, _ = jax.eval_shape(_begin_again, self.native, jax.random.key(0))
-        expected = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
-        got = [(leaf.shape, leaf.dtype) for leaf in tree["leaves"]]
-        if got != expected:
-            raise FathomError(f"the state has leaves {got}; {type(self.native).__name__} has {expected}.")
-        self._state = jax.tree.unflatten(jax.tree.structure(like), tree["leaves"])
+
+
+def _host(tree: Any) -> Any:
+    return jax.tree.map(np.array, tree)
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], tree)
 
 
 def _number(value: Any) -> Any:
@@ -207,8 +295,8 @@ def as_env(x: Any, backend: Backend = "auto") -> Env | HostEnv:
     if isinstance(x, gymnasium.vector.VectorEnv):
         raise FathomError("a vector environment; pass one environment, Fathom makes the vector.")
     raise FathomError(
-        f"cannot make an environment of {x!r} ({type(x).__name__}); pass an id, an environment, or a class or "
-        "function without arguments that makes one."
+        f"cannot make an environment of {x!r} ({type(x).__name__}); pass an id, an environment, or a class "
+        "or function without arguments that makes one."
     )
 
 
@@ -246,14 +334,14 @@ def _from_constructor(make: Callable[[], Any], backend: Backend) -> Env | HostEn
 
 def _from_object(env: gymnasium.Env) -> HostEnv:
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-    if _spec_recreates(env):
+    if env.spec is not None and _spec_recreates(env):
         return HostEnv(functools.partial(gymnasium.make, env.spec), name)
     try:
         master = copy.deepcopy(env)
     except Exception as error:
         raise FathomError(
-            f"the environment object {name!r} can be neither made again from its spec nor copied ({error}); pass "
-            "a function that makes it, as lambda: MyWrapper(gymnasium.make(...))."
+            f"the environment object {name!r} can be neither made again from its spec nor copied ({error}); "
+            "pass a function that makes it, as lambda: MyWrapper(gymnasium.make(...))."
         ) from error
     return HostEnv(functools.partial(copy.deepcopy, master), name)
 

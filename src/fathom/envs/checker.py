@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sysconfig
 import time
 import traceback
@@ -63,9 +64,8 @@ class CheckReport:
         """The report for a terminal."""
         counts = [(len(self.of(level)), level) for level in _LEVELS]
         tally = ", ".join(f"{n} {level}{'s' if n > 1 else ''}" for n, level in counts if n)
-        lines = [
-            f"{self.name} ({self.kind}): {'fine' if self.ok else 'needs mending'}{', ' if tally else ''}{tally}"
-        ]
+        verdict = ", ".join(part for part in ("fine" if self.ok else "needs mending", tally) if part)
+        lines = [f"{self.name} ({self.kind}): {verdict}"]
         for level in _LEVELS:
             for finding in self.of(level):
                 lines += [f"  {level:<8} {finding.what}", f"           → {finding.mend}"]
@@ -290,10 +290,10 @@ def _judge_spaces(obs_space: spaces.Space, action_space: spaces.Space, notes: _N
                 "SAC, TD3 and DDPG scale to the bounds; for a Gaussian policy (PPO, A2C) declare -1 to 1 and "
                 "scale inside the environment.",
             )
-    unbounded = [
-        leaf for leaf in _leaf_spaces(obs_space) if isinstance(leaf, spaces.Box) and not leaf.bounded
-    ]
-    if unbounded:
+    boxes = [leaf for leaf in _leaf_spaces(obs_space) if isinstance(leaf, spaces.Box)]
+    endless = sum(int(np.sum(~np.isfinite(leaf.low) | ~np.isfinite(leaf.high))) for leaf in boxes)
+    if endless:
+        total = sum(leaf.low.size for leaf in boxes)
         notes.add(
             "note",
             "obs bounds",
@@ -348,13 +348,13 @@ def _judge_numbers(
                 "note",
                 "reward zero",
                 f"all {rewards.size} rewards of random play are 0",
-                "if the reward is rare, random exploration may never find it: consider a bonus or a shaped reward.",
+                "if the reward is rare, random exploration may never find it: consider a bonus or shaping.",
             )
-        elif np.abs(rewards).max() > 100:
+        elif (size := float(np.sqrt(np.mean(np.square(rewards))))) > 20:
             notes.add(
                 "warning",
                 "reward scale",
-                f"rewards reach {rewards[np.abs(rewards).argmax()]:.4g}",
+                f"rewards have a root mean square of {size:.4g}",
                 "scale rewards to about 1 or normalise them: critics learn slowly from large targets.",
             )
     if seen.lengths:
@@ -385,8 +385,8 @@ def _judge_scale(values: np.ndarray, report: CheckReport, notes: _Notes) -> None
         notes.add(
             "warning",
             "obs scale",
-            f"{int(far.sum())} of {far.size} components of the observation are far from unit scale; component "
-            f"{worst} has mean {mean[worst]:.4g} and standard deviation {std[worst]:.4g}",
+            f"{int(far.sum())} of {far.size} components of the observation are far from unit scale; "
+            f"component {worst} has mean {mean[worst]:.4g} and standard deviation {std[worst]:.4g}",
             "normalise observations (the algorithms' normalize_obs, or scale them in the environment).",
         )
     if not np.any(moving) and len(values) > 1:
@@ -545,8 +545,9 @@ class _HostCheck:
 
     def action(self, obs: Any, info: dict[str, Any], rng: np.random.Generator) -> Any:
         if self.masked and isinstance(self.facts.action_space, spaces.Discrete):
-            mask = obs["action_mask"] if self.facts.mask_from == "obs" else info["action_mask"]
-            return np.int64(rng.choice(np.flatnonzero(mask)) + self.facts.action_space.start)
+            mask = obs["action_mask"] if self.facts.mask_from == "obs" else info.get("action_mask")
+            self.see_mask(mask, self.facts.action_space.n, "an observation to act on", over=False)
+            return np.int64(rng.choice(np.flatnonzero(np.asarray(mask))) + self.facts.action_space.start)
         return self.env.action_space.sample()
 
     def step(self, action: Any, name: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -556,7 +557,7 @@ class _HostCheck:
             count = f"{len(result)} values" if isinstance(result, tuple) else f"a {type(result).__name__}"
             mend = "return (obs, reward, terminated, truncated, info)."
             if isinstance(result, tuple) and len(result) == 4:
-                mend += " The old `done` is terminated or truncated: truncated where a time limit cut the episode."
+                mend += " Split the old `done`: truncated where a time limit cut the episode."
             self.notes.add("error", "step form", f"step returned {count}, not 5", mend)
             raise _Stop
         obs, reward, terminated, truncated, info = result
@@ -600,8 +601,8 @@ class _HostCheck:
                     "error",
                     "step random",
                     f"the same seed and actions gave at step {i + 1} {_brief(a)} and {_brief(b)}",
-                    "draw every random number from self.np_random and reset all that changes: a run cannot be "
-                    "repeated otherwise.",
+                    "draw every random number from self.np_random and reset all that changes: a run cannot "
+                    "be repeated otherwise.",
                 )
                 return
 
@@ -663,7 +664,7 @@ class _HostCheck:
                 "note",
                 "copy",
                 f"the environment's state cannot be copied: {error} ({type(layers(self.env)[-1]).__name__})",
-                "a resumed run restarts its episodes; give it get_state() and set_state(tree) to resume exactly.",
+                "a resumed run restarts its episodes; write get_state() and set_state(tree) to avoid it.",
             )
 
 
@@ -820,13 +821,13 @@ def _pure(env: Env, key: Key[Array, ""], like: Any, notes: _Notes) -> None:
     )
     for name, trace in functions:
         one, two = trace(), trace()
-        same = str(one) == str(two) and all(map(_equal, one.consts, two.consts))
+        same = _program_text(one) == _program_text(two) and all(map(_equal, one.consts, two.consts))
         if not same:
             notes.add(
                 "error",
                 f"{name} impure",
                 f"{name} gives another program each time it is compiled",
-                "it draws from NumPy, the clock or a global; use the key and keep all that changes in the state.",
+                "it reads NumPy's random state, a clock or a global; use the key and the state alone.",
             )
         if one.effects:
             notes.add(
@@ -835,6 +836,11 @@ def _pure(env: Env, key: Key[Array, ""], like: Any, notes: _Notes) -> None:
                 f"{name} acts on the host ({', '.join(sorted(str(e) for e in one.effects))})",
                 "remove prints and callbacks: they slow training, and order and number are not certain.",
             )
+
+
+def _program_text(jaxpr: Any) -> str:
+    """A program's text without the addresses of host functions, which differ at each tracing."""
+    return re.sub(r"0x[0-9a-f]+", "", str(jaxpr))
 
 
 def _native_reset(env: Env, key: Key[Array, ""], notes: _Notes) -> None:
@@ -903,7 +909,7 @@ def _native_play(env: Env, steps: int, seed: int, notes: _Notes) -> tuple[_Seen,
         first, rollout = jax.device_get((first, rollout))
     _native_values(env, rollout, notes)
     over = rollout.terminated | rollout.truncated
-    _auto_reset(rollout, over, notes)
+    _auto_reset(over, notes)
     lengths, returns, longest = _episodes(rollout.reward, over)
     leaves = _leaves(env.obs_space, rollout.final_obs)
     flat = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves]
@@ -934,21 +940,17 @@ def _native_values(env: Env, rollout: VecStep, notes: _Notes) -> None:
         notes.add("error", "mask empty", what, "allow at least one action, or terminate there.")
 
 
-def _auto_reset(rollout: VecStep, over: np.ndarray, notes: _Notes) -> None:
-    """An environment that is still over right after every reset was never really reset."""
-    stuck = over[1:] & over[:-1]
-    if (
-        len(over) > 2
-        and np.any(over)
-        and np.all(stuck[np.argmax(over.any(1)) :].all(0) == over.any(0))
-        and stuck.any()
-    ):
-        notes.add(
-            "warning",
-            "stuck over",
-            "after its first end every episode ends in its first step",
-            "see whether reset returns a state that is over.",
-        )
+def _auto_reset(over: np.ndarray, notes: _Notes) -> None:
+    """Where a first episode takes several steps and all later ones end at once, reset did not reset."""
+    for column in over.T:
+        ends = np.flatnonzero(column)
+        if ends.size > 2 and ends[0] > 0 and np.all(column[ends[0] :]):
+            notes.add(
+                "error",
+                "stuck over",
+                f"the first episode took {ends[0] + 1} steps, and every one after it ends in its first step",
+                "see whether reset returns a state that is over already.",
+            )
 
 
 def _episodes(reward: np.ndarray, over: np.ndarray) -> tuple[list[int], list[float], int]:

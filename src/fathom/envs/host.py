@@ -1,12 +1,15 @@
 """Gymnasium environments on the host: spaces, a vector that steps them, exact copies of their state.
 
-The vector steps its environments itself rather than through Gymnasium's vector classes. `SyncVectorEnv` spends
-a third of a CartPole's step on dictionaries of infos and on deep copies, and hands out final observations as
-objects; `AsyncVectorEnv` waits for ever for a worker that died and keeps no way to ask one for its state. Here
-both kinds share one loop over arrays, so that where an environment runs cannot change what it yields.
+The vector steps its environments itself rather than through Gymnasium's vector classes. `SyncVectorEnv`
+spends a good part of a CartPole's step on dictionaries of infos and on deep copies, and hands out final
+observations as objects; `AsyncVectorEnv` waits for ever for a worker that died and has no way to ask one for
+its state. Here both kinds share one loop over arrays, so that where an environment runs cannot change what
+it yields.
 """
 
+import copy
 import functools
+import itertools
 import multiprocessing
 import os
 import random
@@ -18,7 +21,7 @@ import traceback
 import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,8 +90,8 @@ class HostEnv:
     """A Gymnasium environment, described by how to make one. Nothing is made before it is asked about.
 
     An environment that tells which actions are legal has a `spaces.Masked` observation space. It tells so by
-    an `action_mask` in the info of `reset` and `step`, or by an entry `action_mask` of a Dict observation (the
-    rest of which is then the observation; the rest alone, if it is a single entry).
+    an `action_mask` in the info of `reset` and `step`, or by an entry `action_mask` of a Dict observation
+    (the rest of which is then the observation; the rest alone, if it is a single entry).
     """
 
     make: Callable[[], Any]
@@ -117,8 +120,8 @@ class HostEnv:
             raise creation_error(self.id, error) from error
         if not isinstance(env, gymnasium.Env):
             raise FathomError(
-                f"the constructor of {self.id or 'the environment'!r} returned {type(env).__name__}, which is "
-                "not a gymnasium.Env. Return one, or derive from fathom.envs.base.Env."
+                f"the constructor of {self.id or 'the environment'!r} returned {type(env).__name__}, which "
+                "is not a gymnasium.Env. Return one, or derive from fathom.envs.base.Env."
             )
         return env
 
@@ -347,8 +350,8 @@ def _unbatcher(space: Any) -> Callable[[Any], list[Any]]:
         array = np.array(actions, dtype)
         if array.shape[1:] != shape:
             raise FathomError(
-                f"actions have shape {array.shape}, but one action of {space} has shape {shape}; pass one per "
-                f"environment, [env, {', '.join(map(str, shape))}]."
+                f"actions have shape {array.shape}, but one action of {space} has shape {shape}; pass one "
+                f"per environment, [env, {', '.join(map(str, shape))}]."
             )
         return list(array)
 
@@ -427,7 +430,7 @@ class _Slice:
         obs = [array.copy() for array in final]
         for index in over:
             self._reset_one(obs, index, self.reset_fns[index], check)
-        self._legal(obs, final)
+        self._legal(obs)
         self.steps += 1
         self.unchecked -= check
         return obs, final, reward, terminated, truncated, self._gather(infos)
@@ -457,18 +460,16 @@ class _Slice:
             "`fathom check` looks it over."
         )
 
-    def _legal(self, obs: list[np.ndarray], final: list[np.ndarray] | None = None) -> None:
-        """Refuse observations to act on in which nothing is legal; where nothing follows, allow all."""
+    def _legal(self, obs: list[np.ndarray]) -> None:
+        """Refuse observations to act on in which nothing is legal; in a final one nothing need be."""
         if not self.layout.masked:
             return
         stuck = np.flatnonzero(~obs[-1].any(axis=1))
         if stuck.size:
             raise FathomError(
-                f"environment {self.first + stuck[0]}, step {self.steps + 1}: the action mask allows no action "
-                "at all. Allow at least one, or return terminated=True there."
+                f"environment {self.first + stuck[0]}, step {self.steps + 1}: the action mask allows no "
+                "action at all. Allow at least one, or return terminated=True there."
             )
-        if final is not None:
-            final[-1][~final[-1].any(axis=1)] = True
 
     def _gather(self, infos: list[dict[str, Any]]) -> dict[str, np.ndarray]:
         """The numbers that the infos name, as they stood in the first step; NaN where one is missing."""
@@ -559,7 +560,7 @@ class HostVec:
                 "workers='in-process', or give a constructor instead of an object."
             ) from error
         try:
-            for number, (first, last) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            for number, (first, last) in enumerate(itertools.pairwise(bounds)):
                 self._workers.append(_Worker(number, int(first), int(last), payload))
             for worker in self._workers:
                 worker.answer()
@@ -582,8 +583,8 @@ class HostVec:
         """Step every environment with its action [env, ...]; reset those whose episode ended.
 
         `final_obs` is the observation reached before any reset, for all environments: where no episode ended
-        it equals `obs`. Its mask allows every action where the environment's allowed none. `info` holds the
-        numbers that the environments' infos named at their first step, as float32 [env].
+        it equals `obs`. `info` holds the numbers that the environments' infos named at their first step, as
+        float32 [env].
 
         Raises FathomError, with the environment and the step, if an environment fails or, in the first steps,
         yields something not of its space.
@@ -639,8 +640,8 @@ class HostVec:
         states = snapshot["envs"]
         if len(states) != self.num_envs:
             raise FathomError(
-                f"the snapshot holds {len(states)} environments and this vector {self.num_envs}; make a vector "
-                "of the same number."
+                f"the snapshot holds {len(states)} environments and this vector {self.num_envs}; make a "
+                "vector of the same number."
             )
         rest = (snapshot["info_keys"], snapshot["steps"])
         if self._slice is not None:
@@ -700,7 +701,7 @@ def _cores() -> int:
 
 
 def _choose(host: HostEnv, num_envs: int) -> Workers:
-    """Processes where they save more than they cost, by the median of a few steps of a scratch environment."""
+    """Processes where they save more than they cost, by the median of a scratch environment's steps."""
     processes = min(num_envs, _cores())
     if processes < 2:
         return "in-process"
@@ -711,9 +712,11 @@ def _choose(host: HostEnv, num_envs: int) -> Workers:
     seconds = []
     try:
         env.reset(seed=0)
-        env.action_space.seed(0)
+        # Its own space may be shared by all environments of its class, stream and all.
+        action_space = copy.deepcopy(env.action_space)
+        action_space.seed(0)
         for _ in range(12):
-            action = env.action_space.sample()
+            action = action_space.sample()
             start = time.perf_counter()
             _, _, terminated, truncated, _ = env.step(action)
             seconds.append(time.perf_counter() - start)
@@ -766,19 +769,17 @@ class _Worker:
         how = f"exit code {code}"
         if code is not None and code < 0:
             how = f"signal {signal.Signals(-code).name}"
-            if -code == signal.SIGTERM + 0 or -code == 9:
+            if -code == 9:
                 how += ", often the system's answer to too little memory"
         return FathomError(
-            f"worker {self.number}, which held environments {self.first} to {self.last - 1}, died ({how}). Resume "
-            "from the last checkpoint; to see what the environment does, use workers='in-process', or use fewer "
-            "environments if memory is short."
+            f"worker {self.number}, which held environments {self.first} to {self.last - 1}, died ({how}). "
+            "Resume from the last checkpoint; to see what the environment does, use workers='in-process', or "
+            "fewer environments if memory is short."
         )
 
     def close(self) -> None:
-        try:
+        with suppress(OSError):
             self.pipe.send(("close", ()))
-        except OSError:
-            pass
         self.process.join(5.0)
         if self.process.is_alive():
             self.process.terminate()
@@ -885,8 +886,8 @@ def _restore_env(env: Any, states: list[Any]) -> None:
     chain = layers(env)
     if len(chain) != len(states):
         raise FathomError(
-            f"the snapshot is of {len(states)} layers of wrappers and this environment has {len(chain)}; make "
-            "the environment as it was made then."
+            f"the snapshot is of {len(states)} layers of wrappers and this environment has {len(chain)}; "
+            "make the environment as it was made then."
         )
     restorer = _Restorer()
     for layer, state in zip(chain, states, strict=True):

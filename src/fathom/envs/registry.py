@@ -63,8 +63,8 @@ def register(
     """Make `make(id)` call `constructor`, and cut episodes after `max_steps` if given.
 
     `constructor` is a class or function without arguments that makes an `Env` or a Gymnasium environment, or
-    such a one's name, "module:Name", which is imported when it is first needed. `description` is one line; the
-    first line of the constructor's docstring by default. FathomError if the id is taken by another.
+    such a one's name, "module:Name", which is imported when it is first needed. `description` is one line;
+    the first line of the constructor's docstring by default. FathomError if the id is taken by another.
     """
     entry = _Entry(constructor, max_steps, description)
     if _entries.get(id, entry) != entry:
@@ -79,8 +79,8 @@ def register(
 def make(id: str, backend: Backend = "auto") -> Env | HostEnv:
     """The environment of that name: the native one where there is one, else Gymnasium's.
 
-    `id` is a registered name ("CartPole-v1", "probe/Truncation"), or "module:Name" or "file.py:Name", a class,
-    function or environment in a module of the current folder or the Python path. `backend` "native" or
+    `id` is a registered name ("CartPole-v1", "probe/Truncation"), or "module:Name" or "file.py:Name", a
+    class, function or environment in a module of the current folder or the Python path. `backend` "native" or
     "gymnasium" forces one; a native environment without a Gymnasium twin is then exported to Gymnasium.
 
     Raises UnknownName with the nearest known ids; FathomError with the command to type where a package is
@@ -129,6 +129,9 @@ def _gym_limited(make: Callable[[], Any], max_steps: int) -> Any:
     return TimeLimit(make(), max_steps)
 
 
+_PROBE_LIMITS = {"Truncation": 5}
+
+
 def _probes() -> dict[str, _Entry]:
     """The probe environments, by class name: those that can be made without arguments."""
     from fathom.envs import probe
@@ -139,7 +142,8 @@ def _probes() -> dict[str, _Entry]:
         for name, value in vars(module).items():
             ours = inspect.isclass(value) and issubclass(value, Env) and value.__module__ == module.__name__
             if ours and not inspect.isabstract(value) and _needs_nothing(value):
-                found[f"probe/{name}"] = _Entry(value, None, "")
+                short = name.removesuffix("Probe").removesuffix("Env")
+                found[f"probe/{short}"] = _Entry(value, _PROBE_LIMITS.get(short), "")
     return found
 
 
@@ -179,7 +183,9 @@ def _hosted(id: str, spec: "GymSpec") -> HostEnv:
     except FathomError as error:
         newest = _newest(id)
         if newest not in (None, id):
-            raise FathomError(f"{error} The newest version is {newest!r}.") from error
+            raise FathomError(
+                f"{id!r} could not be made; the newest version is {newest!r}. ({error})"
+            ) from error
         raise
     return host
 
@@ -213,7 +219,7 @@ def _unknown(id: str) -> FathomError:
         "environment",
         id,
         {listing.id for listing in environments()},
-        "Your own: 'module:Name'; a package of environments must be imported or named first, as 'package:Name'.",
+        "Your own: 'module:Name'; a package that registers some: 'package:Name'.",
     )
 
 
@@ -266,8 +272,8 @@ def _import(module_name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and module_name.split(".")[0] == error.name.split(".")[0]:
             raise FathomError(
-                f"no module {module_name!r} in the current folder ({here}) or on the Python path; change to its "
-                "folder or install it."
+                f"no module {module_name!r} in the current folder ({here}) or on the Python path; change to "
+                "its folder or install it."
             ) from error
         raise FathomError(f"importing {module_name!r} failed: {error}; install what it needs.") from error
     except Exception as error:

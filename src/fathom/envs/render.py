@@ -1,11 +1,12 @@
 """Pictures and films from scenes, drawn with Pillow alone: no display, no window system."""
 
+import contextlib
 import itertools
 import math
 import os
+import subprocess
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,10 @@ def draw(
     image = Image.new("RGB", fine, palette["background"])
     pen = ImageDraw.Draw(image)
     for index, shape in enumerate(scene.shapes):
+        if not isinstance(shape, Polygon | Circle | Line | Text):
+            raise FathomError(
+                f"shape {index} of the scene is a {type(shape).__name__}; use those of fathom.envs.scene."
+            )
         _require_finite(index, shape)
         if shape.color not in palette:
             raise UnknownName("colour role", shape.color, palette)
@@ -134,28 +139,26 @@ def write_mp4(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float 
             "writing an MP4 needs imageio-ffmpeg, which is not installed: run "
             "`pip install 'fathom-rl[video]'`, or write a GIF."
         ) from error
-    if not fps > 0:
-        raise FathomError(f"fps is {fps}; it must be above 0.")
-    films = _checked(frames)
-    height, width = films[0].shape[:2]
+    if not 0 < fps < math.inf:
+        raise FathomError(f"fps is {fps}; it must be above 0 and finite.")
+    film = _checked(frames)
+    height, width = film[0].shape[:2]
     odd = ((0, height % 2), (0, width % 2), (0, 0))
     with _whole(path) as part:
-        writer = imageio_ffmpeg.write_frames(
-            str(part),
-            (width + width % 2, height + height % 2),
-            fps=fps,  # pyright: ignore[reportArgumentType]  (any number will do)
-            codec="libx264",
-            pix_fmt_out="yuv420p",
-            macro_block_size=2,
-            output_params=["-crf", "18", "-movflags", "+faststart"],
-            ffmpeg_log_level="error",
-        )
-        writer.send(None)
-        try:
-            for frame in films:
-                writer.send(np.ascontiguousarray(np.pad(frame, odd, mode="edge")))
-        finally:
-            writer.close()
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo"]
+        command += ["-pix_fmt", "rgb24", "-s", f"{width + width % 2}x{height + height % 2}", "-r", str(fps)]
+        command += ["-i", "-", "-an", "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
+        command += ["-movflags", "+faststart", "-f", "mp4", str(part)]
+        # Not imageio_ffmpeg's own writer: it forks, which is unsafe beside JAX's threads.
+        ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert ffmpeg.stdin is not None
+        # A broken pipe means that ffmpeg has given up: what it says is the better error.
+        with contextlib.suppress(BrokenPipeError):
+            for frame in film:
+                ffmpeg.stdin.write(np.pad(frame, odd, mode="edge").tobytes())
+        _, said = ffmpeg.communicate()
+        if ffmpeg.returncode != 0:
+            raise FathomError(f"ffmpeg could not write {path}: {said.decode(errors='replace').strip()}")
 
 
 def _paint(
@@ -173,10 +176,6 @@ def _paint(
 
             font = ImageFont.load_default(max(width / 30, 9 * _OVERSAMPLING))
             pen.text(to_pixels(shape.at)[0], _wording(shape), fill=color, font=font, anchor="mm")
-        case _:
-            raise FathomError(
-                f"{type(shape).__name__} is no shape that can be drawn; use those of fathom.envs.scene."
-            )
 
 
 def _disc(pen: Any, center: tuple[float, float], radius: float, color: str) -> None:
@@ -232,7 +231,7 @@ def _checked(frames: Iterable[Frame]) -> list[Frame]:
     return frames
 
 
-@contextmanager
+@contextlib.contextmanager
 def _whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A place beside `path` to write to, moved there once all is written and removed if that fails."""
     path = Path(path)

@@ -38,8 +38,8 @@ def reinforce_loss(
 
 
 def value_loss(value: Float[Array, "*batch"], target: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """½(V − target)²; no gradient through the target."""
-    return 0.5 * jnp.square(value - jax.lax.stop_gradient(target))
+    """(V − target)², without a half as in PPO's Eq. 9; no gradient through the target."""
+    return jnp.square(value - jax.lax.stop_gradient(target))
 
 
 def clipped_value_loss(
@@ -48,7 +48,7 @@ def clipped_value_loss(
     target: Float[Array, "*batch"],
     clip: Float[Array, ""] | float,
 ) -> Float[Array, "*batch"]:
-    """½·max((V − target)², (V_old + clip(V − V_old, −ε, ε) − target)²); ε in units of the value.
+    """max((V − target)², (V_old + clip(V − V_old, −ε, ε) − target)²), ε in units of the value.
 
     Not in PPO's paper but in its authors' code; Engstrom et al. 2020, arXiv:2005.12729, Eq. 4.
     """

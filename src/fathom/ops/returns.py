@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fathom.core.errors import FathomError
 
+_Window = tuple[Array, Array, Array, Array]  # reward so far, γ^k, last row, whether it goes on
+
 
 def discounted_returns(
     reward: Float[Array, "time env"],
@@ -102,7 +104,7 @@ def n_step_returns(
     over = terminated | truncated
     gamma = jnp.asarray(gamma, reward.dtype)
 
-    def extend(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def extend(i: Array, carry: _Window) -> _Window:
         total, discount, last, open_ = carry
         row = jnp.minimum(here + i, rows - 1)
         used = open_ & (here + i < rows)
@@ -111,8 +113,9 @@ def n_step_returns(
         last = jnp.where(used, row, last)
         return total, discount, last, used & ~jnp.take_along_axis(over, row, axis=0)
 
-    start = (jnp.zeros_like(reward), jnp.ones_like(reward), here, jnp.ones_like(over))
-    total, power, last, _ = jax.lax.fori_loop(0, min(n, rows), extend, start)
+    start: _Window = (jnp.zeros_like(reward), jnp.ones_like(reward), here, jnp.ones_like(over))
+    window: _Window = jax.lax.fori_loop(0, min(n, rows), extend, start)
+    total, power, last, _ = window
     stopped = jnp.take_along_axis(terminated, last, axis=0)
     discount = jnp.where(stopped, 0.0, power)
     following = jnp.where(stopped, 0.0, jnp.take_along_axis(final_value, last, axis=0))

@@ -23,9 +23,9 @@ def linear(
     progress: Float[Array, "*shape"] | float,
     fraction: Float[Array, ""] | float = 1.0,
 ) -> Float[Array, "*shape"]:
-    """(1 − x)·start + x·end, x = progress/fraction limited to [0, 1]."""
+    """The line start + x·(end − start), x = progress/fraction limited to [0, 1]; exact at both ends."""
     x = _portion(progress, fraction)
-    return (1.0 - x) * start + x * end
+    return jnp.where(x < 1.0, start + x * (end - start), end)
 
 
 def exponential(

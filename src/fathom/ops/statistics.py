@@ -17,15 +17,21 @@ class RunningStats(eqx.Module):
     Leaves that are not float (an action mask, an index) are carried along and never changed.
     """
 
-    mean: PyTree  # float32, the shapes of one sample
+    origin: PyTree  # the first sample: float32 keeps more digits of a spread about it than about 0
+    shift: PyTree  # mean − origin
     var: PyTree  # variance of the population; 1 before anything was seen
     count: Float[Array, ""]  # samples seen; above 2²⁴ single samples it stands still, and old ones fade
 
     @staticmethod
     def init(example: PyTree) -> "RunningStats":
         """Statistics of nothing, for samples of the shapes of `example`; `normalize` then changes nothing."""
-        mean = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), jnp.float32), example)
-        return RunningStats(mean, jax.tree.map(jnp.ones_like, mean), jnp.zeros((), jnp.float32))
+        zeros = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), jnp.float32), example)
+        return RunningStats(zeros, zeros, jax.tree.map(jnp.ones_like, zeros), jnp.zeros((), jnp.float32))
+
+    @property
+    def mean(self) -> PyTree:
+        """The mean of all that was seen, 0 before anything was."""
+        return jax.tree.map(jnp.add, self.origin, self.shift)
 
     def update(self, batch: PyTree) -> "RunningStats":
         """The statistics with a batch of samples joined in; its leaves have any leading axes, all the same.
@@ -34,10 +40,9 @@ class RunningStats(eqx.Module):
         mean ← mean + w·δ, var ← (1 − w)·var + w·v + w(1 − w)·δ². Chan, Golub & LeVeque 1983, Eq. 1.5.
         FathomError where the batch is empty or the leading axes differ.
         """
-        leaves, tree = jax.tree.flatten(self.mean)
-        variances = tree.flatten_up_to(self.var)
+        origins, tree = jax.tree.flatten(self.origin)
         samples = tree.flatten_up_to(batch)
-        leading = {x.shape[: x.ndim - m.ndim] for x, m in zip(samples, leaves, strict=True) if _is_float(x)}
+        leading = {x.shape[: x.ndim - o.ndim] for x, o in zip(samples, origins, strict=True) if _is_float(x)}
         if len(leading) > 1:
             raise FathomError(
                 f"RunningStats.update: leading axes {sorted(leading)} differ; give all leaves the same."
@@ -46,26 +51,26 @@ class RunningStats(eqx.Module):
         if size == 0:
             raise FathomError("RunningStats.update: the batch has no samples; give at least one.")
         count = self.count + size
-        weight = size / count
+        statistics = zip(origins, tree.flatten_up_to(self.shift), tree.flatten_up_to(self.var), strict=True)
         joined = [
-            _join(m, v, x, weight, self.count > 0.0) if _is_float(x) else (m, v)
-            for m, v, x in zip(leaves, variances, samples, strict=True)
+            _join(*statistic, x, size / count, self.count > 0.0) if _is_float(x) else statistic
+            for statistic, x in zip(statistics, samples, strict=True)
         ]
-        means, variances = [m for m, _ in joined], [v for _, v in joined]
-        return RunningStats(tree.unflatten(means), tree.unflatten(variances), count)
+        origin, shift, var = (tree.unflatten([one[i] for one in joined]) for i in range(3))
+        return RunningStats(origin, shift, var, count)
 
     def normalize(
         self, x: PyTree, clip: Float[Array, ""] | float = 10.0, eps: Float[Array, ""] | float = 1e-8
     ) -> PyTree:
         """(x − mean) / √(var + eps), limited to [−clip, clip]; `x` with any leading axes."""
 
-        def one(mean: Array, var: Array, leaf: Array) -> Array:
+        def one(origin: Array, shift: Array, var: Array, leaf: Array) -> Array:
             if not _is_float(leaf):
                 return leaf
-            centred = leaf.astype(jnp.float32) - _lead(mean, leaf)
+            centred = (leaf.astype(jnp.float32) - _lead(origin, leaf)) - _lead(shift, leaf)
             return jnp.clip(centred / jnp.sqrt(_lead(var, leaf) + eps), -clip, clip)
 
-        return jax.tree.map(one, self.mean, self.var, x)
+        return jax.tree.map(one, self.origin, self.shift, self.var, x)
 
     def scale(
         self, x: PyTree, clip: Float[Array, ""] | float = 10.0, eps: Float[Array, ""] | float = 1e-8
@@ -80,17 +85,18 @@ class RunningStats(eqx.Module):
         return jax.tree.map(one, self.var, x)
 
 
-def _join(mean: Array, var: Array, x: Array, weight: Array, started: Array) -> tuple[Array, Array]:
-    """The mean and variance of one leaf with the samples of `x` joined in."""
+def _join(
+    origin: Array, shift: Array, var: Array, x: Array, weight: Array, started: Array
+) -> tuple[Array, Array, Array]:
+    """Origin, shift and variance of one leaf with the samples of `x` joined in."""
     x = x.astype(jnp.float32)
-    axes = tuple(range(x.ndim - mean.ndim))
-    # Sums of deviations, not of values: with a large offset float32 has no digits left for the spread.
-    origin = jnp.where(started, mean, x[(0,) * len(axes)])
-    deviation = x - _lead(origin, x)
+    axes = tuple(range(x.ndim - origin.ndim))
+    origin = jnp.where(started, origin, x[(0,) * len(axes)])
+    deviation = (x - _lead(origin, x)) - _lead(shift, x)
     delta = deviation.mean(axis=axes)
     spread = jnp.square(deviation - _lead(delta, x)).mean(axis=axes)
     between = jnp.square(jnp.sqrt(weight * (1.0 - weight)) * delta)
-    return origin + weight * delta, (1.0 - weight) * var + weight * spread + between
+    return origin, shift + weight * delta, (1.0 - weight) * var + weight * spread + between
 
 
 def _lead(statistic: Array, x: Array) -> Array:

@@ -41,6 +41,7 @@ class RunFolder:
         self.path = Path(path)
         self.run = run
         self._lines: dict[str, TextIO] = {}
+        self._locked = False
 
     @classmethod
     def create(cls, path: str | Path, run: dict[str, Any], *, overwrite: bool = False) -> "RunFolder":
@@ -50,14 +51,9 @@ class RunFolder:
         run (and no others) are removed.
         """
         path = Path(path)
-        if path.exists() and not path.is_dir():
-            raise FathomError(f"{path} is a file; a run needs a folder. Choose another --out.")
+        if not overwrite:
+            require_vacant(path)
         held = _files_of_a_run(path)
-        if held and not overwrite:
-            raise FathomError(
-                f"the folder {path} holds a run already ({_describe(path)}). Go on with it by "
-                f"`fathom resume {path}`, or choose another --out."
-            )
         try:
             (path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             for file in held:
@@ -181,7 +177,14 @@ class RunFolder:
         return _whole_lines(self.path / _INTERVENTIONS)
 
     def truncate_metrics(self, after_update: int) -> None:
-        """Drop the lines of later updates, and one that was cut short: what a resumed run writes again."""
+        """Drop the lines of later updates, and one that was cut short: what a resumed run writes again.
+
+        Takes the lock while it does, unless this folder holds it: FathomError when another process writes.
+        """
+        with contextlib.nullcontext() if self._locked else self.lock():
+            self._truncate_metrics(after_update)
+
+    def _truncate_metrics(self, after_update: int) -> None:
         path = self.path / _METRICS
         kept = [line for line in _whole_lines(path) if line["update"] <= after_update]
         self._close(_METRICS)
@@ -219,9 +222,11 @@ class RunFolder:
             file.write(f"process {os.getpid()}\n")
             file.flush()
             self._remove_leftovers()
+            self._locked = True
             try:
                 yield
             finally:
+                self._locked = False
                 self.close()
                 file.truncate(0)
 
@@ -262,6 +267,17 @@ class RunFolder:
                 file.write(text.encode())
         except OSError as error:
             checkpoint.raise_disk_error(error, path, len(text), "The files of the run are as they were.")
+
+
+def require_vacant(path: Path) -> None:
+    """Raise FathomError if `path` holds a run already, or is a file."""
+    if path.exists() and not path.is_dir():
+        raise FathomError(f"{path} is a file; a run needs a folder. Choose another --out.")
+    if _files_of_a_run(path):
+        raise FathomError(
+            f"the folder {path} holds a run already ({_describe(path)}). Go on with it by "
+            f"`fathom resume {path}`, or choose another --out."
+        )
 
 
 def _files_of_a_run(path: Path) -> list[Path]:

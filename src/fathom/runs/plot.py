@@ -53,7 +53,10 @@ def curve(lines: Sequence[dict[str, Any]], metric: str, smoothing: float = 0.03)
     lines = [line for line in lines if metric in line["sums"]]
     steps = np.array([line["env_steps"] for line in lines], np.float64)
     counts = np.array([line["counts"][metric] for line in lines], np.float64)
-    sums = np.where(counts > 0, np.array([line["sums"][metric] for line in lines], np.float64), 0.0)
+    sums = np.array([line["sums"][metric] for line in lines], np.float64)
+    # A chunk that diverged must not reach its neighbours through the rolling sums.
+    counts = np.where(np.isfinite(sums) & np.isfinite(counts), counts, 0.0)
+    sums = np.where(counts > 0, sums, 0.0)
     window = max(1, round(smoothing * len(lines)))
     sums, counts = _rolling_sum(sums, window), _rolling_sum(counts, window)
     per_seed = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

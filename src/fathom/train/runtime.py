@@ -1,6 +1,8 @@
 """Settings of JAX that a run wants, made once and only where the user has made none."""
 
+import hashlib
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -20,11 +22,22 @@ def cache_dir() -> Path:
     return base / "fathom"
 
 
+def processor_id() -> str:
+    """A short name of this processor's kind: machine code compiled for one may be illegal on another."""
+    text = f"{platform.machine()} {platform.processor()}"
+    try:
+        with open("/proc/cpuinfo") as lines:
+            text += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        pass
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def configure() -> None:
     """Turn on the persistent compilation cache, unless the user has chosen a folder or none can be made."""
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    folder = cache_dir() / "xla"
+    folder = cache_dir() / "xla" / processor_id()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

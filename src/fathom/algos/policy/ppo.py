@@ -130,7 +130,7 @@ class PPO(OnPolicy):
         params = ActorCritic(actor, head, critic, Linear.init(value_key, critic.features, 1, 1.0))
         return State(
             params,
-            self.optimizer().init(params),  # pyright: ignore[reportArgumentType]
+            optim.start(self.optimizer(), params),
             RunningStats.init(_zeros(spec.obs_space)) if self.normalize_obs else None,
             RunningStats.init(jnp.zeros(())) if self.normalize_reward else None,
             jnp.zeros(self.num_envs) if self.normalize_reward else None,
@@ -175,8 +175,8 @@ class PPO(OnPolicy):
             params, opt_state = carry
             (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, batch, clock)
             step_size = self._annealed(self.learning_rate, self.anneal_lr, clock)
-            params, opt_state = optim.descend(self.optimizer(), params, grads, opt_state, step_size)
-            metrics["grad_norm"] = Metric.of(statistics.global_norm(grads))
+            params, opt_state, norm = optim.descend(self.optimizer(), params, grads, opt_state, step_size)
+            metrics["grad_norm"] = Metric.of(norm)
             return (params, opt_state), metrics
 
         def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, Metrics]:
@@ -196,8 +196,10 @@ class PPO(OnPolicy):
     def loss(self, params: ActorCritic, batch: Data, clock: Clock) -> tuple[Float[Array, ""], Metrics]:
         """−L^{CLIP+VF+S} of Eq. 9 on one minibatch."""
         pi = params.policy(batch.obs)
-        log_ratio = pi.log_prob(batch.action) - batch.log_prob
-        policy_loss, clip = self.policy_loss(log_ratio, batch.advantage, clock)
+        log_prob = pi.log_prob(batch.action)
+        ratio = policy.importance_ratio(log_prob, batch.log_prob)
+        clip = self._annealed(self.clip, self.anneal_clip, clock)
+        policy_loss = self.policy_loss(ratio, batch.advantage, clip)
         value_loss = self.value_loss(params.values(batch.obs), batch)
         entropy = pi.entropy().mean()
         total = policy_loss + self.value_coef * value_loss - self.entropy_coef * entropy
@@ -205,17 +207,18 @@ class PPO(OnPolicy):
             "policy_loss": policy_loss,
             "value_loss": value_loss,
             "entropy": entropy,
-            "approx_kl": policy.approx_kl(log_ratio).mean(),
-            "clip_fraction": policy.clip_fraction(jnp.exp(log_ratio), clip).mean(),
+            "approx_kl": policy.approx_kl(log_prob - batch.log_prob),
+            "clip_fraction": policy.clip_fraction(ratio, clip),
         }
         return total, {name: Metric.of(value) for name, value in metrics.items()}
 
-    def policy_loss(self, log_ratio: Array, advantage: Array, clock: Clock) -> tuple[Array, Array]:
-        """−L^CLIP of Eq. 7, and the ε it was clipped with."""
-        clip = self._annealed(self.clip, self.anneal_clip, clock)
+    def policy_loss(
+        self, ratio: Float[Array, "..."], advantage: Float[Array, "..."], clip: Float[Array, ""]
+    ) -> Float[Array, ""]:
+        """−L^CLIP of Eq. 7."""
         if self.normalize_advantage:
             advantage = policy.normalize_advantages(advantage)
-        return -policy.clipped_surrogate(jnp.exp(log_ratio), advantage, clip).mean(), clip
+        return -policy.clipped_surrogate(ratio, advantage, clip).mean()
 
     def value_loss(self, value: Array, batch: Data) -> Array:
         """L^VF of Eq. 9, (V − V_targ)², by the mean; with `value_clip` the larger of this and the clipped."""

@@ -15,7 +15,7 @@ from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs
 from fathom.nn.encoder import Encoder, action_mask
 from fathom.nn.heads import to_env
 from fathom.nn.layers import Linear
-from fathom.ops import exploration, optim, schedules, statistics, td
+from fathom.ops import exploration, optim, schedules, td
 
 
 class QNetwork(eqx.Module):
@@ -70,6 +70,7 @@ class DQN(OffPolicy):
     epsilon_start: float = 1.0  # ε at first
     epsilon_end: float = 0.05  # ε at last; 0.01 to 0.1
     exploration_fraction: float = 0.2  # part of the run over which ε falls
+    anneal_lr: bool = False  # α falls linearly to 0 over the run
     double: bool = False  # Double DQN
     n_step: int = 1  # rewards summed before bootstrapping; 1 to 5
     huber: bool = True  # Huber loss in place of the square
@@ -109,7 +110,7 @@ class DQN(OffPolicy):
         head = Linear.init(head_key, encoder.features, spec.action_space.n, 1.0)
         params = QNetwork(encoder, head, spec.action_space)
         target = jax.tree.map(jnp.copy, params)
-        return State(params, target, self.optimizer().init(params))  # pyright: ignore[reportArgumentType]
+        return State(params, target, optim.start(self.optimizer(), params))
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam's direction after clipping; the step size is applied in `update`."""
@@ -142,8 +143,9 @@ class DQN(OffPolicy):
         """Lines 6 to 8 on one minibatch."""
         target = self.td_target(state, batch)  # line 6
         grads, (metrics, priorities) = jax.grad(self.loss, has_aux=True)(state.params, batch, target)
-        params, opt_state = optim.descend(  # line 7
-            self.optimizer(), state.params, grads, state.opt_state, self.learning_rate
+        step_size = self.learning_rate * (1.0 - clock.progress if self.anneal_lr else 1.0)
+        params, opt_state, norm = optim.descend(  # line 7
+            self.optimizer(), state.params, grads, state.opt_state, step_size
         )
 
         due = (clock.gradient_step + 1) % self.target_every == 0  # line 8
@@ -151,7 +153,7 @@ class DQN(OffPolicy):
         moved = lambda: jax.tree.map(follow, state.target, params)  # noqa: E731
         new_target = jax.lax.cond(due, moved, lambda: state.target)
 
-        metrics["grad_norm"] = Metric.of(statistics.global_norm(grads))
+        metrics["grad_norm"] = Metric.of(norm)
         metrics["epsilon"] = Metric.of(self.epsilon(clock))
         return State(params, new_target, opt_state), metrics, priorities
 
@@ -167,7 +169,7 @@ class DQN(OffPolicy):
     def loss(
         self, params: QNetwork, batch: Batch, target: Float[Array, " batch"]
     ) -> tuple[Float[Array, ""], tuple[Metrics, Array]]:
-        """Line 7: the mean of w (y − Q(s, a; θ))², or its Huber form; and |error|, a batch's priorities."""
+        """Line 7: the mean of w ½(y − Q(s, a; θ))², or its Huber form; and |error|, a batch's priorities."""
         q = params(batch.obs)
         # Compared and summed, not gathered: the gradient of a gather is a scatter, slow on CPU.
         taken = jax.nn.one_hot(batch.action - params.action_space.start, q.shape[-1])

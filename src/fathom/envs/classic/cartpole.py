@@ -95,7 +95,7 @@ class CartPole(Env):
             hinge[1] + 2 * self.half_length * jnp.cos(state.theta),
         )
         shapes = (
-            Polygon(segment((-half - 1, 0), (half + 1, 0), (half + 1, -1), (-half - 1, -1)), "ground"),
+            Polygon(segment((-half - 4, 0), (half + 4, 0), (half + 4, -4), (-half - 4, -4)), "ground"),
             Line(segment((-half, 0), (half, 0)), 0.03, "muted"),
             Line(segment((0, 0), (0, -0.1)), 0.025, "muted"),
             Line(segment((-half, 0), (-half, 0.2)), 0.05, "danger"),

@@ -81,12 +81,12 @@ class CountingEnv(Env):
         final_obs: Float[Array, "*batch 4"],
     ) -> Bool[Array, "*batch"]:
         """Whether each transition is one that this environment can make; `final_obs` is before any reset."""
-        same_episode = jnp.all(
-            obs[..., jnp.array([0, 1, 3])] == final_obs[..., jnp.array([0, 1, 3])], axis=-1
-        )
-        next_place = final_obs[..., 2] == obs[..., 2] + 1
-        within = (obs[..., 2] >= 0) & (final_obs[..., 2] <= obs[..., 3])
-        earned = reward == final_obs[..., 2] + action.astype(jnp.float32) / 4
-        over, even = final_obs[..., 2] == obs[..., 3], obs[..., 3] % 2 == 0
+        same = obs == final_obs
+        same_episode = same[..., 0] & same[..., 1] & same[..., 3]
+        count, length = final_obs[..., 2], obs[..., 3]
+        next_place = count == obs[..., 2] + 1
+        within = (count >= 1) & (count <= length)
+        earned = reward == count + action.astype(jnp.float32) / 4
+        over, even = count == length, length % 2 == 0
         flags = (terminated == (over & even)) & (truncated == (over & ~even))
         return same_episode & next_place & within & earned & flags
