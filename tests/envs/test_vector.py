@@ -70,10 +70,10 @@ def test_no_ghosts_against_a_loop_by_hand(rolled):
     move = jax.jit(ENV.step)
     rows = {name: [] for name in ("obs", "reward", "terminated", "truncated", "final_obs")}
     env = 2
-    key, reset_key = jax.random.split(jax.random.key(SEEDS[env]))
-    state, seen = start(reset_key)
+    key = jax.random.key(SEEDS[env])
+    state, seen = start(jax.random.fold_in(key, 0))
     for t in range(STEPS):
-        key, step_key, reset_key = jax.random.split(key, 3)
+        step_key, reset_key = jax.random.split(jax.random.fold_in(key, t + 1))
         state, made = move(step_key, state, jnp.int32(action[t, env]))
         rows["obs"].append(seen)
         rows["reward"].append(made.reward)

@@ -53,32 +53,71 @@ class VecState(eqx.Module):
     """The state of a vector of native environments; every leaf is [env, ...]."""
 
     env: PyTree
-    key: Key[Array, " env"]
+    key: Key[Array, " env"]  # each environment's own, never changed
+    steps: UInt32[Array, " env"]  # steps made since the start, over all episodes
+
+
+class Draws(eqx.Module):
+    """All that one step of a vector needs of chance, drawn beforehand; every leaf is [..., env, ...]."""
+
+    key: Key[Array, "... env"]  # for `Env.step`
+    fresh: tuple[PyTree, PyTree]  # the state and observation that a reset in this step gives
+
+
+def env_keys(key: Key[Array, ""], steps: UInt32[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""]]:
+    """The keys of one environment's next step and of the reset that may follow it.
+
+    `steps` counts the steps made before; `key` is the environment's own, `jax.random.key(seed)`.
+    """
+    step_key, reset_key = jax.random.split(jax.random.fold_in(key, steps + jnp.uint32(1)))
+    return step_key, reset_key
+
+
+def first_key(key: Key[Array, ""]) -> Key[Array, ""]:
+    """The key of an environment's very first reset."""
+    return jax.random.fold_in(key, 0)
 
 
 def vec_reset(env: Env, seeds: UInt32[Array, " env"]) -> tuple[VecState, PyTree]:
     """Start one environment per seed. The stream of each is `jax.random.key(seed)` and nothing else."""
 
     def start(seed: Array) -> tuple[VecState, PyTree]:
-        carry_key, reset_key = jax.random.split(jax.random.key(seed))
-        state, obs = env.reset(reset_key)
-        return VecState(state, carry_key), obs
+        key = jax.random.key(seed)
+        state, obs = env.reset(first_key(key))
+        return VecState(state, key, jnp.uint32(0)), obs
 
     return jax.vmap(start)(seeds)
 
 
-def vec_step(env: Env, state: VecState, action: PyTree) -> tuple[VecState, VecStep]:
-    """Step every environment; reset those whose episode ended, with their last obs kept as `final_obs`."""
+def vec_draws(env: Env, state: VecState, n: int) -> Draws:
+    """The draws of the next n steps, [step, env, ...].
 
-    def advance(key: Array, inner: PyTree, act: PyTree) -> tuple[VecState, VecStep]:
-        carry_key, step_key, reset_key = jax.random.split(key, 3)
-        inner, step = env.step(step_key, inner, act)
-        fresh, fresh_obs = env.reset(reset_key)
+    One batch instead of one by one: inside a scan each Threefry call is a loop of its own.
+    """
+
+    def one(key: Array, steps: Array) -> Draws:
+        step_key, reset_key = env_keys(key, steps)
+        return Draws(step_key, env.reset(reset_key))
+
+    ahead = jnp.arange(n, dtype=jnp.uint32)
+    return jax.vmap(lambda i: jax.vmap(one)(state.key, state.steps + i))(ahead)
+
+
+def vec_step(
+    env: Env, state: VecState, action: PyTree, draws: Draws | None = None
+) -> tuple[VecState, VecStep]:
+    """Step every environment; reset those whose episode ended, the observation reached kept as `final_obs`.
+
+    `draws` are this step's of `vec_draws`, made here where not given: the step is the same.
+    """
+    if draws is None:
+        draws = jax.tree.map(lambda x: x[0], vec_draws(env, state, 1))
+
+    def advance(draws: Draws, inner: PyTree, act: PyTree) -> tuple[PyTree, VecStep]:
+        inner, step = env.step(draws.key, inner, act)
         over = step.terminated | step.truncated
-        inner, obs = jax.tree.map(
-            lambda new, old: jnp.where(over, new, old), (fresh, fresh_obs), (inner, step.obs)
-        )
-        vec = VecStep(obs, step.reward, step.terminated, step.truncated, step.obs, step.info)
-        return VecState(inner, carry_key), vec
+        inner, obs = jax.tree.map(lambda new, old: jnp.where(over, new, old), draws.fresh, (inner, step.obs))
+        return inner, VecStep(obs, step.reward, step.terminated, step.truncated, step.obs, step.info)
 
-    return jax.vmap(advance)(state.key, state.env, action)
+    inner, vec = jax.vmap(advance)(draws, state.env, action)
+    return VecState(inner, state.key, state.steps + jnp.uint32(1)), vec

@@ -21,7 +21,7 @@ from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.core.types import Masked
-from fathom.envs.base import Env
+from fathom.envs.base import Env, env_keys, first_key
 from fathom.envs.host import HostEnv, layers
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ class _Program:
         self.begin = jax.jit(self._begin)
         self.begin_again = jax.jit(self._begin_again)
         self.advance = jax.jit(self._advance)
-        self.split = jax.jit(self._split)
 
     def _lower(self, state: PyTree) -> list[Array]:
         return [_raw(leaf) for leaf in jax.tree.leaves(state)]
@@ -59,40 +58,35 @@ class _Program:
         env = jax.tree.unflatten(self.env_form, env_leaves)
 
         def start(seed: Array) -> tuple[Array, list[Array], PyTree]:
-            carry_key, reset_key = jax.random.split(jax.random.key(seed))
-            state, obs = env.reset(reset_key)
-            return _raw(carry_key), self._lower(state), obs
+            key = jax.random.key(seed)
+            state, obs = env.reset(first_key(key))
+            return _raw(key), self._lower(state), obs
 
         return jax.vmap(start)(seeds)
 
-    def _begin_again(self, env_leaves: list[Array], reset_keys: Array) -> tuple[list[Array], PyTree]:
+    def _begin_again(self, env_leaves: list[Array], keys: Array, steps: Array) -> tuple[list[Array], PyTree]:
+        """The reset that follows the last of `steps` steps."""
         env = jax.tree.unflatten(self.env_form, env_leaves)
 
         def start(raw_key: Array) -> tuple[list[Array], PyTree]:
-            state, obs = env.reset(jax.random.wrap_key_data(raw_key))
+            _, reset_key = env_keys(jax.random.wrap_key_data(raw_key), steps - jnp.uint32(1))
+            state, obs = env.reset(reset_key)
             return self._lower(state), obs
 
-        return jax.vmap(start)(reset_keys)
+        return jax.vmap(start)(keys)
 
     def _advance(
-        self, env_leaves: list[Array], keys: Array, states: list[Array], actions: PyTree
-    ) -> tuple[Array, Array, list[Array], tuple[Any, ...]]:
+        self, env_leaves: list[Array], keys: Array, steps: Array, states: list[Array], actions: PyTree
+    ) -> tuple[list[Array], tuple[Any, ...]]:
+        """One step more than `steps`."""
         env = jax.tree.unflatten(self.env_form, env_leaves)
 
         def move(raw_key: Array, leaves: list[Array], action: PyTree) -> tuple[Any, ...]:
-            carry_key, step_key, reset_key = jax.random.split(jax.random.wrap_key_data(raw_key), 3)
+            step_key, _ = env_keys(jax.random.wrap_key_data(raw_key), steps)
             state, step = env.step(step_key, self._raise(leaves), action)
-            seen = (step.obs, step.reward, step.terminated, step.truncated, step.info)
-            return _raw(carry_key), _raw(reset_key), self._lower(state), seen
+            return self._lower(state), (step.obs, step.reward, step.terminated, step.truncated, step.info)
 
         return jax.vmap(move)(keys, states, actions)
-
-    def _split(self, keys: Array) -> tuple[Array, Array]:
-        def two(raw_key: Array) -> tuple[Array, Array]:
-            carry_key, reset_key = jax.random.split(jax.random.wrap_key_data(raw_key))
-            return _raw(carry_key), _raw(reset_key)
-
-        return jax.vmap(two)(keys)
 
     def state(self, leaves: list[Array]) -> PyTree:
         """The state of the one environment, as its own functions take it."""
@@ -148,8 +142,9 @@ class FathomGymEnv(gymnasium.Env):
         self._env_leaves = jax.tree.leaves(self.native)
         self._action_types = jax.tree.map(lambda a: np.dtype(a.dtype), spaces.zeros(native.action_space))
         self._obs_caster = _caster(native.obs_space)
-        self._keys: Any = None  # of the stream, after the last step or reset; two copies, as of all below
-        self._reset_keys: Any = None  # for the next reset without a seed; None once consumed
+        self._keys: Any = None  # of the stream; two copies, as of the states
+        self._steps = 0  # made in this stream, over all episodes
+        self._stepped = False  # since the last reset
         self._states: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
@@ -162,11 +157,13 @@ class FathomGymEnv(gymnasium.Env):
                 raise FathomError(f"seed {seed} is too large; use one below 2**32.")
             seeds = np.full(2, seed, np.uint32)
             self._keys, self._states, obs = self._program.begin(self._env_leaves, seeds)
+            self._steps = 0
         else:
-            if self._reset_keys is None:
-                self._keys, self._reset_keys = self._program.split(self._keys)
-            self._states, obs = self._program.begin_again(self._env_leaves, self._reset_keys)
-        self._reset_keys = None
+            # A reset that follows no step takes the place of one: else it would repeat the episode's start.
+            self._steps += not self._stepped
+            steps = np.uint32(self._steps)
+            self._states, obs = self._program.begin_again(self._env_leaves, self._keys, steps)
+        self._stepped = False
         return self._give(_first(obs), {})
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
@@ -174,9 +171,10 @@ class FathomGymEnv(gymnasium.Env):
         if self._states is None:
             raise FathomError("step before reset; call reset(seed=...) first.")
         pair = jax.tree.map(self._pair, self._action_types, self._ordered(action))
-        self._keys, self._reset_keys, self._states, seen = self._program.advance(
-            self._env_leaves, self._keys, self._states, pair
+        self._states, seen = self._program.advance(
+            self._env_leaves, self._keys, np.uint32(self._steps), self._states, pair
         )
+        self._steps, self._stepped = self._steps + 1, True
         obs, reward, terminated, truncated, info = _first(seen)
         obs, info = self._give(obs, {name: _number(value) for name, value in info.items()})
         return obs, float(reward), bool(terminated), bool(truncated), info
@@ -211,7 +209,8 @@ class FathomGymEnv(gymnasium.Env):
         """All that the future depends on, as arrays and plain data."""
         return {
             "keys": _host(self._keys),
-            "reset_keys": _host(self._reset_keys),
+            "steps": self._steps,
+            "stepped": self._stepped,
             "states": _host(self._states),
             "np_random": self._np_random,
             "np_random_seed": self._np_random_seed,
@@ -226,7 +225,8 @@ class FathomGymEnv(gymnasium.Env):
             got = [(leaf.shape, str(leaf.dtype)) for leaf in states]
             if got != expected:
                 raise FathomError(f"the state has leaves {got}; {type(self.native).__name__} has {expected}.")
-        self._keys, self._reset_keys, self._states = tree["keys"], tree["reset_keys"], states
+        self._keys, self._states = tree["keys"], states
+        self._steps, self._stepped = tree["steps"], tree["stepped"]
         self._np_random, self._np_random_seed = tree["np_random"], tree["np_random_seed"]
 
 

@@ -18,7 +18,7 @@ from fathom.core.errors import FathomError
 from fathom.core.keys import named, numbered
 from fathom.core.types import Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.data import replay as replays
-from fathom.envs.base import Env, VecState, vec_step
+from fathom.envs.base import Draws, Env, VecState, vec_draws, vec_step
 
 
 @dataclass(frozen=True)
@@ -125,18 +125,19 @@ def is_learning(algorithm: Algorithm, shared: Shared, plan: Plan) -> Bool[Array,
 def collect(algorithm: Algorithm, env: Env, plan: Plan, seed: Seed, clock: Clock) -> tuple[Seed, Rollout]:
     """Run the present policy for `plan.rows` steps of each native environment."""
 
-    def step(carry: tuple, t: Array) -> tuple[tuple, Rollout]:
+    def step(carry: tuple, draws: tuple[Array, Draws]) -> tuple[tuple, Rollout]:
         env_state, obs, memory = carry
-        action, memory, extras = algorithm.act(
-            seed.learner, memory, obs, act_key(seed.key, clock, t), clock, True
-        )
-        env_state, vec = vec_step(env, env_state, action)
+        key, env_draws = draws
+        action, memory, extras = algorithm.act(seed.learner, memory, obs, key, clock, True)
+        env_state, vec = vec_step(env, env_state, action, env_draws)
         memory = reset_memory(algorithm, seed.learner, memory, vec.terminated | vec.truncated)
         row = Rollout(obs, action, vec.reward, vec.terminated, vec.truncated, vec.final_obs, extras, ())
         return (env_state, vec.obs, memory), row
 
     start = (seed.env, seed.obs, seed.memory)
-    (env_state, obs, memory), rollout = jax.lax.scan(step, start, jnp.arange(plan.rows))
+    keys = jax.vmap(lambda t: act_key(seed.key, clock, t))(jnp.arange(plan.rows))
+    draws = (keys, vec_draws(env, seed.env, plan.rows))
+    (env_state, obs, memory), rollout = jax.lax.scan(step, start, draws)
     rollout = eqx.tree_at(lambda r: r.memory, rollout, seed.memory)
     seed = eqx.tree_at(
         lambda s: (s.env, s.obs, s.memory), seed, (env_state, obs, memory), is_leaf=lambda x: x is None
