@@ -32,7 +32,7 @@ from fathom.runs import provenance, statistics
 from fathom.runs.folder import RunFolder
 from fathom.runs.metrics import MetricsWriter
 from fathom.train import runtime
-from fathom.train.engine import Engine, HostEngine, NonFinite, clock_at, make_engine
+from fathom.train.engine import Engine, HostEngine, NonFinite, clock_at, make_engine, require_countable
 from fathom.train.evaluate import STEP_CAP, Evaluation, evaluate
 from fathom.train.memory import human
 from fathom.train.report import Listener, Report
@@ -170,9 +170,10 @@ class Agent:
             target = self.horizon if horizon is None else math.ceil(horizon / per_update)
         else:
             target = engine.update + math.ceil(steps / per_update)
-        if horizon is not None:
-            return target, max(math.ceil(horizon / per_update), target)
-        return target, max(self.horizon, target)
+        end = self.horizon if horizon is None else math.ceil(horizon / per_update)
+        end = max(end, target)
+        require_countable(end)
+        return target, end
 
     def _train(
         self,
@@ -230,6 +231,8 @@ class Agent:
         """
         if episodes < 1:
             raise FathomError(f"episodes is {episodes}; evaluate at least 1.")
+        if max_steps < 1:
+            raise FathomError(f"max_steps is {max_steps}; allow an episode at least 1.")
         return evaluate(
             self.engine,
             episodes,
@@ -307,12 +310,16 @@ class Agent:
                     f"{name} shapes the program and cannot change in the middle of a run; these can: "
                     f"{', '.join(n for n in live if getattr(self.algorithm, n) is not None)}."
                 )
-        changed = dataclasses.replace(self.algorithm, **{n: float(v) for n, v in fields.items()})  # pyright: ignore
+        try:
+            numbers = {name: float(value) for name, value in fields.items()}
+        except (TypeError, ValueError) as error:
+            raise FathomError(f"set takes numbers: {error}.") from error
+        changed = dataclasses.replace(self.algorithm, **numbers)  # pyright: ignore[reportArgumentType]
         changed.check(self.engine.spec)
         self.algorithm = changed
         self.engine.algorithm = lift(changed)
         if self._folder:
-            self._folder.append_intervention({"update": self.engine.update, "set": fields})
+            self._folder.append_intervention({"update": self.engine.update, "set": numbers})
         return self
 
     def fork(self, out: str | Path | None = None) -> "Agent":
@@ -355,6 +362,19 @@ class Agent:
         `env` is needed where the run's environment was an object of the user's own. The folder is not
         written to: see `resume`.
         """
+        return cls._load(path, env)
+
+    @classmethod
+    def resume(cls, path: str | Path, env: Any = None) -> "Agent":
+        """The agent of a run folder, to go on in that folder: `learn()` finishes its horizon."""
+        agent = cls._load(path, env)
+        agent.out = Path(path)
+        agent._folder = RunFolder.open(path)
+        agent._folder.truncate_metrics(agent.engine.update)
+        return agent
+
+    @classmethod
+    def _load(cls, path: str | Path, env: Any) -> "Agent":
         folder = RunFolder.open(path)
         run = folder.run
         agent = cls(
@@ -367,15 +387,6 @@ class Agent:
         agent.env_id = run["env"]["id"]
         agent.preset = presets.named(run["preset"]) if run.get("preset") else None
         agent._take(folder)
-        return agent
-
-    @classmethod
-    def resume(cls, path: str | Path, env: Any = None) -> "Agent":
-        """The agent of a run folder, to go on in that folder: `learn()` finishes its horizon."""
-        agent = cls.load(path, env)
-        agent.out = Path(path)
-        agent._folder = RunFolder.open(path)
-        agent._folder.truncate_metrics(agent.engine.update)
         return agent
 
     def close(self) -> None:
@@ -437,7 +448,8 @@ class Agent:
         host = meta.get("host")
         warning = engine.restore(unpack(host["arrays"], host["text"]) if host else None)
         if warning:
-            warnings.warn(warning, stacklevel=3)
+            # The line that loads or resumes, above `_load` and its public caller.
+            warnings.warn(warning, stacklevel=4)
         self.horizon, self._trained = meta["horizon"], meta["trained"]
         self.train_seconds, self.wall_seconds = meta["train_seconds"], meta["wall_seconds"]
         self.compile_seconds = meta["compile_seconds"]
@@ -449,6 +461,11 @@ def _resolve(
 ) -> tuple[Algorithm, Preset | None]:
     """The algorithm, with the preset's settings where it was given by name or class."""
     if isinstance(algorithm, Algorithm):
+        if preset not in ("auto", "none"):
+            raise FathomError(
+                f"the preset {preset!r} goes with an algorithm given by name or class; "
+                f"{type(algorithm).__name__}(...) has settings of its own. Leave one of the two out."
+            )
         return algorithm, None
     kind = get(algorithm) if isinstance(algorithm, str) else algorithm
     if not (isinstance(kind, type) and issubclass(kind, Algorithm)):

@@ -71,7 +71,7 @@ def to_env(space: Space, action: Array) -> Action:
             low, high = jnp.asarray(space.low.ravel()), jnp.asarray(space.high.ravel())
             unit = (jnp.clip(action, -1.0, 1.0) + 1.0) / 2.0
             low, high = jnp.broadcast_to(low, unit.shape), jnp.broadcast_to(high, unit.shape)
-            scaled = jnp.clip(low + unit * (high - low), low, high)
+            scaled = jnp.clip(low * (1.0 - unit) + high * unit, low, high)
             return scaled.reshape(*action.shape[:-1], *shape)
         case spaces.Box(shape=shape):
             low = jnp.broadcast_to(jnp.asarray(space.low.ravel()), action.shape)

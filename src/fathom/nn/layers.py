@@ -43,7 +43,22 @@ class Linear(eqx.Module):
         return Linear(orthogonal(key, (inputs, outputs), gain), jnp.zeros(outputs, jnp.float32))
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        return jnp.matmul(x, self.weight) + jnp.broadcast_to(self.bias, (*x.shape[:-1], self.bias.shape[-1]))
+        out = _narrow_matmul(x, self.weight) if _is_narrow(x, self.weight) else jnp.matmul(x, self.weight)
+        return out + jnp.broadcast_to(self.bias, out.shape)
+
+
+def _is_narrow(x: Array, weight: Array) -> bool:
+    """Whether a product has so few columns that XLA's matrix product on CPU is slower than its columns.
+
+    Measured with gradients on 2 cores, 64 inputs: 2 columns of 2048 rows take 541 µs whole and 171 µs by
+    columns, 64 rows 29 and 11; at 4 columns and more only large batches gain.
+    """
+    columns, rows = weight.shape[-1], math.prod(x.shape[:-1])
+    return columns == 2 or (2 < columns <= 8 and rows >= 512)
+
+
+def _narrow_matmul(x: Array, weight: Array) -> Array:
+    return jnp.stack([jnp.matmul(x, weight[:, j]) for j in range(weight.shape[-1])], axis=-1)
 
 
 class MLP(eqx.Module):

@@ -43,6 +43,15 @@ def seed_keys(seed: int, seeds: int) -> Key[Array, "..."]:
     return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds, dtype=jnp.uint32))
 
 
+def require_countable(horizon: int) -> None:
+    """Raise FathomError for a horizon, in updates, that the counters of a run cannot hold."""
+    if horizon >= 2**31:
+        raise FathomError(
+            f"the run would take {horizon:,} updates, and counts them in 31 bits; raise num_envs, num_steps "
+            "or train_every, so that each update holds more steps."
+        )
+
+
 class Engine(abc.ABC):
     """A run under way. `carry` is its whole state; `advance` is the only thing that changes it."""
 
@@ -72,6 +81,7 @@ class Engine(abc.ABC):
 
     def compile(self, horizon: int) -> float:
         """Compile the program of this run without advancing it; seconds taken."""
+        require_countable(horizon)
         start = time.perf_counter()
         self._compile(horizon)
         seconds = time.perf_counter() - start
@@ -83,11 +93,7 @@ class Engine(abc.ABC):
 
         Raises NonFinite at the first update that meets a NaN or an Inf.
         """
-        if horizon >= 2**31:
-            raise FathomError(
-                f"the run would take {horizon:,} updates, and counts them in 31 bits; raise num_envs, "
-                "num_steps or train_every, so that each update holds more steps."
-            )
+        require_countable(horizon)
         before = self.update
         metrics, health = self._advance(n, horizon)
         if health is not None and not bool(health.ok):
@@ -138,7 +144,7 @@ class Engine(abc.ABC):
             else "It arose in learning: lower learning_rate or max_grad_norm, or scale the rewards."
         )
         rewards = f"[{np.nanmin(health.reward_min):.4g}, {np.nanmax(health.reward_max):.4g}]"
-        seeds = ""
+        seeds = f", seed {self.seed}"
         if self.batched:
             good = np.logical_and.reduce([health.obs, health.reward, *health.metrics.values()])
             seeds = f", seeds {[self.seed + int(i) for i in np.flatnonzero(~good)]}"

@@ -168,7 +168,7 @@ def _evaluate_host(
             for i in np.flatnonzero(over & (left > 0)):
                 returns[i // width].append(float(total[i]))
                 lengths[i // width].append(int(length[i]))
-                cut += int(length[i] >= max_steps and not step.terminated[i])
+                cut += int(env is not engine.env and length[i] >= max_steps and not step.terminated[i])
                 left[i] -= 1
             total[over], length[over] = 0.0, 0
     finally:

@@ -41,6 +41,7 @@ def require_memory(algorithm: Algorithm, spec: EnvSpec, plan: Plan, seeds: int) 
     if free is not None and needed > _SHARE * free:
         per_item = needed / (plan.ring_rows * plan.num_envs)
         fits = int(_SHARE * free / per_item)
+        fits -= fits % plan.steps  # the ring holds whole updates: a size between would be rounded up
         raise FathomError(
             f"the replay buffer would take {human(needed)} (buffer_size {plan.ring_rows * plan.num_envs:,} "
             f"× {seeds} seed{'s' * (seeds > 1)}), and {human(free)} are free. Set buffer_size to {fits:,} or "

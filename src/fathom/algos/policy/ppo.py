@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
 from fathom.core.spaces import Box, Space
+from fathom.core.spaces import Masked as MaskedSpace
 from fathom.core.types import Action, Clock, EnvSpec, Masked, Metric, Obs, Rollout
 from fathom.nn.encoder import Encoder, action_mask
 from fathom.nn.heads import PolicyHead
@@ -113,7 +114,7 @@ class PPO(OnPolicy):
             f"{self.num_envs} × num_steps {self.num_steps}); lower minibatches or raise num_steps.",
         )
         if self.normalize_obs:
-            inner = spec.obs_space
+            inner = spec.obs_space.obs if isinstance(spec.obs_space, MaskedSpace) else spec.obs_space
             require(
                 isinstance(inner, Box) and inner.dtype == jnp.float32,
                 f"normalize_obs needs observations in a float Box, and these are {inner!r}; turn it off.",

@@ -1,0 +1,113 @@
+"""The pages say what the code does: every setting and metric is explained, links resolve, examples run."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fathom import Agent, Env, check
+from fathom.algos.policy.ppo import PPO
+from fathom.algos.value.dqn import DQN
+
+from .contract.subjects import HORIZON, engine_of
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+KINDS = {"ppo": PPO, "dqn": DQN}
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / "algorithms" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def first_cells(text: str, heading: str) -> list[str]:
+    """What stands in backquotes in the first column of a section's tables."""
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def default_cells(text: str) -> dict[str, str]:
+    section = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*?) \|", section, re.MULTILINE))
+
+
+@pytest.fixture(scope="module", params=sorted(KINDS))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_every_setting_has_one_row_and_no_row_is_of_another(name: str) -> None:
+    fields = [f.name for f in dataclasses.fields(KINDS[name])]
+    assert sorted(first_cells(page(name), "Settings")) == sorted(fields)
+
+
+def written(value: Any) -> set[str]:
+    """The ways in which a page may write a default."""
+    match value:
+        case None:
+            return {"none"}
+        case bool():
+            return {"on" if value else "off"}
+        case float() | int():
+            return {f"{value:,}", f"{value:g}", f"{value:.0e}".replace("e-0", "e-")}
+    return {str(value)}
+
+
+def test_defaults_are_those_of_the_code(name: str) -> None:
+    cells = default_cells(page(name))
+    for field in dataclasses.fields(KINDS[name]):
+        assert cells[field.name] in written(field.default), field.name
+
+
+def test_every_metric_has_one_row_and_no_row_is_of_another(name: str) -> None:
+    engine = engine_of(name, "native")
+    logged = engine.advance(1, HORIZON)
+    assert sorted(first_cells(page(name), "What is logged")) == sorted(logged)
+
+
+def test_methods_named_exist(name: str) -> None:
+    kind = KINDS[name]
+    named = set(re.findall(rf"`{kind.__name__}\.(\w+)`", page(name)))
+    assert named
+    assert not {method for method in named if not hasattr(kind, method)}
+
+
+def slugs(text: str) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_relative_links_resolve(path: Path) -> None:
+    text = re.sub(r"```.*?```|\$\$.*?\$\$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and anchor not in slugs(target.read_text(encoding="utf-8"))):
+            broken.append(link)
+    assert not broken
+
+
+def test_the_index_names_every_page() -> None:
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([^)\s]+\.md)\)", (docs / "index.md").read_text(encoding="utf-8")))
+    pages = {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} - {"index.md"}
+    assert pages <= linked
+
+
+def test_the_environment_written_in_the_docs_passes_the_checker_and_trains() -> None:
+    text = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
+    block = next(b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Corridor" in b)
+    scope: dict[str, Any] = {"__name__": "corridor_of_the_docs"}
+    exec(block, scope)
+    env = scope["Corridor"]()
+    assert isinstance(env, Env)
+    report = check(env, steps=50)
+    assert report.ok, report.text()
+    agent = Agent(PPO(num_envs=4, num_steps=32, minibatches=2, hidden=(4,)), env).learn(128)
+    assert agent.engine.advance(1, 2)["episode_length"].count > 0
+    agent.close()
