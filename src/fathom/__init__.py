@@ -2,12 +2,14 @@
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 # JAX takes three quarters of a GPU's memory at its start unless told otherwise.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # XLA reports its own tuning hints as missing processor features whenever it loads a compiled program from the
 # cache. Set it to 0 to see all that XLA says.
+XLA_IS_QUIET = "jaxlib" not in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"

@@ -87,6 +87,7 @@ class Agent:
         self.train_seconds = self.wall_seconds = self.compile_seconds = 0.0
         self._trained = 0  # environment steps of all seeds, over all sessions
         self._predictions = 0
+        self._parent: dict[str, Any] | None = None  # of a fork: the run and update that it left from
         self._workers = workers
         self._engine: Engine | None = None
         self._folder: RunFolder | None = None
@@ -314,13 +315,18 @@ class Agent:
             numbers = {name: float(value) for name, value in fields.items()}
         except (TypeError, ValueError) as error:
             raise FathomError(f"set takes numbers: {error}.") from error
+        self._apply(numbers)
+        if self._folder:
+            # In this order a kill between the two loses nothing: `resume` applies what is logged.
+            self._folder.append_intervention({"update": self.engine.update, "set": numbers})
+            self._save_checkpoint(self._folder)
+        return self
+
+    def _apply(self, numbers: dict[str, float]) -> None:
         changed = dataclasses.replace(self.algorithm, **numbers)  # pyright: ignore[reportArgumentType]
         changed.check(self.engine.spec)
         self.algorithm = changed
         self.engine.algorithm = lift(changed)
-        if self._folder:
-            self._folder.append_intervention({"update": self.engine.update, "set": numbers})
-        return self
 
     def fork(self, out: str | Path | None = None) -> "Agent":
         """A second agent in this one's exact state; from here the two go their own ways."""
@@ -339,6 +345,9 @@ class Agent:
             backend=self.backend,  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
         twin.preset, twin.horizon = self.preset, self.horizon
+        twin._parent = {"run": str(self.out) if self.out else None, "update": self.engine.update}
+        if self._folder:
+            twin._parent["interventions"] = self._folder.read_interventions()
         return twin
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -370,7 +379,11 @@ class Agent:
         agent = cls._load(path, env)
         agent.out = Path(path)
         agent._folder = RunFolder.open(path)
-        agent._folder.truncate_metrics(agent.engine.update)
+        update = agent.engine.update
+        agent._folder.go_back(update)
+        for line in agent._folder.read_interventions():
+            if line["update"] == update and "set" in line:
+                agent._apply(line["set"])
         return agent
 
     @classmethod
@@ -410,7 +423,7 @@ class Agent:
         return self._folder
 
     def _describe(self) -> dict[str, Any]:
-        return provenance.describe_run(
+        described = provenance.describe_run(
             self.algorithm,
             self.given_env,
             env_id=self.env_id,
@@ -420,6 +433,7 @@ class Agent:
             horizon=self.horizon * self.engine.plan.steps,
             preset=self.preset.name if self.preset else None,
         )
+        return described | ({"parent": self._parent} if self._parent else {})
 
     def _save_checkpoint(self, folder: RunFolder) -> None:
         engine = self.engine

@@ -8,6 +8,7 @@ from jaxtyping import Array, Key, PyTree
 
 from fathom.core.errors import FathomError
 from fathom.core.module import Config
+from fathom.core.spaces import Discrete, Masked, MultiDiscrete, flat_size
 from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Rollout
 
 Metrics = dict[str, Metric]
@@ -91,3 +92,19 @@ def require_fraction(algorithm: Algorithm, *names: str) -> None:
     for name in names:
         value = getattr(algorithm, name)
         require(0 <= value <= 1, f"{name} is {value}; it must lie between 0 and 1.")
+
+
+def require_mask_fits(spec: EnvSpec) -> None:
+    """Where observations carry a mask, it must have one entry for each action that can be chosen."""
+    if not isinstance(spec.obs_space, Masked):
+        return
+    space, length = spec.action_space, spec.obs_space.num_actions
+    require(
+        isinstance(space, Discrete | MultiDiscrete),
+        f"action masks go with Discrete and MultiDiscrete actions, not with {space!r}; give plain observations.",
+    )
+    require(
+        length == flat_size(space),
+        f"the action mask has {length} entries and {space!r} needs {flat_size(space)}: one for each action "
+        "(for MultiDiscrete, those of all components in a row).",
+    )

@@ -6,6 +6,7 @@ A key is consumed once and never rebound: give each purpose its own name and fol
 import zlib
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, UInt32
 
 
@@ -22,6 +23,8 @@ def numbered(key: Key[Array, ""], index: Int[Array, ""] | int) -> Key[Array, ""]
 def env_seeds(key: Key[Array, ""], num_envs: int) -> UInt32[Array, " env"]:
     """A 31-bit seed for each environment, so that native and Gymnasium environments start from the same.
 
-    Hashed from the run's key: neighbouring run seeds share no environment seed.
+    Counted up from a hash of the run's key: no two environments of a run share one, and neighbouring run seeds
+    start far apart.
     """
-    return jax.random.bits(named(key, "environments"), (num_envs,), "uint32") >> 1
+    first = jax.random.bits(named(key, "environments"), (), "uint32")
+    return (first + jnp.arange(num_envs, dtype=jnp.uint32)) & jnp.uint32(2**31 - 1)

@@ -61,7 +61,8 @@ def approx_kl(log_ratio: Float[Array, "*batch"]) -> Float[Array, ""]:
 
     `log_ratio` is log π − log π_old. Schulman 2020, "Approximating KL divergence", estimator k3.
     """
-    return jnp.mean(jnp.expm1(log_ratio) - log_ratio)
+    # Capped as the ratio is: a diagnostic must not overflow where the objective does not.
+    return jnp.mean(jnp.expm1(jnp.minimum(log_ratio, 88.0)) - log_ratio)
 
 
 def clip_fraction(ratio: Float[Array, "*batch"], clip: Float[Array, ""] | float) -> Float[Array, ""]:

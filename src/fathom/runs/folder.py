@@ -176,18 +176,22 @@ class RunFolder:
         """The whole lines of interventions.jsonl."""
         return _whole_lines(self.path / _INTERVENTIONS)
 
-    def truncate_metrics(self, after_update: int) -> None:
-        """Drop the lines of later updates, and one that was cut short: what a resumed run writes again.
+    def go_back(self, update: int) -> None:
+        """Drop the metrics and interventions of later updates, and lines that were cut short.
 
-        Takes the lock while it does, unless this folder holds it: FathomError when another process writes.
+        A resumed run writes them again. Takes the lock while it does, unless this folder holds it: FathomError
+        when another process writes.
         """
         with contextlib.nullcontext() if self._locked else self.lock():
-            self._truncate_metrics(after_update)
+            for name in (_METRICS, _INTERVENTIONS):
+                self._truncate(name, update)
 
-    def _truncate_metrics(self, after_update: int) -> None:
-        path = self.path / _METRICS
-        kept = [line for line in _whole_lines(path) if line["update"] <= after_update]
-        self._close(_METRICS)
+    def _truncate(self, name: str, update: int) -> None:
+        path = self.path / name
+        if not path.is_file():
+            return
+        kept = [line for line in _whole_lines(path) if line["update"] <= update]
+        self._close(name)
         self._replace(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write_summary(self, summary: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from fathom.algos.base import Algorithm, Metrics
 from fathom.core import spaces
@@ -25,6 +25,9 @@ from fathom.envs.host import HostEnv
 from fathom.train import loop
 from fathom.train.loop import Carry, Health, Plan, Seed
 from fathom.train.memory import require_memory
+
+
+_COPY_AT_MOST = 2**30  # bytes of replay that the host path copies to compile ahead of the first update
 
 
 class NonFinite(FathomError):
@@ -129,9 +132,20 @@ class Engine(abc.ABC):
 
     def _diagnosis(self, health: Health) -> str:
         update = self.update
-        where = f"update {update}, environment step {update * self.plan.steps:,} of each seed"
-        bad = [name for name, good in (("obs", health.obs), ("reward", health.reward)) if not np.all(good)]
-        bad += [f"metrics[{name!r}]" for name, good in health.metrics.items() if not np.all(good)]
+        flags = {"obs": health.obs, "reward": health.reward}
+        flags |= {f"metrics[{name!r}]": flag for name, flag in health.metrics.items()}
+        good = np.logical_and.reduce([health.legal, *flags.values()])
+        seeds = [self.seed + int(i) for i in np.flatnonzero(~np.atleast_1d(good))]
+        where = (
+            f"update {update}, environment step {update * self.plan.steps:,}, "
+            f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        )
+        if not np.all(health.legal):
+            return (
+                f"an observation without a legal action at {where}: its mask is all False. End the episode "
+                "there (terminated), or leave one action legal."
+            )
+        bad = [name for name, flag in flags.items() if not np.all(flag)]
         leaves = jax.tree_util.tree_leaves_with_path(self.carry.seeds.learner)
         arrays = [
             f"learner{jax.tree_util.keystr(path)}"
@@ -143,16 +157,12 @@ class Engine(abc.ABC):
             if "obs" in bad or "reward" in bad
             else "It arose in learning: lower learning_rate or max_grad_norm, or scale the rewards."
         )
-        rewards = f"[{np.nanmin(health.reward_min):.4g}, {np.nanmax(health.reward_max):.4g}]"
-        seeds = f", seed {self.seed}"
-        if self.batched:
-            good = np.logical_and.reduce([health.obs, health.reward, *health.metrics.values()])
-            seeds = f", seeds {[self.seed + int(i) for i in np.flatnonzero(~good)]}"
+        rewards = f"[{np.min(health.reward_min):.4g}, {np.max(health.reward_max):.4g}]"
         return (
-            f"NaN or Inf at {where}{seeds}, first in {', '.join(bad)}"
+            f"NaN or Inf at {where}, first in {', '.join(bad)}"
             + (f"; now also in {', '.join(arrays[:4])}" if arrays else "")
             + (f" and {len(arrays) - 4} more" if len(arrays) > 4 else "")
-            + f". Rewards of that update were in {rewards}. {source}"
+            + f". Finite rewards of that update were in {rewards}. {source}"
         )
 
 
@@ -255,30 +265,44 @@ def _init_host(algorithm: Algorithm, keys: Array, obs: PyTree, spec: Any, plan: 
 
 @partial(jax.jit, static_argnames=("tree", "plan", "seeds"))
 def _act_host(
-    leaves: list, memory: PyTree, obs: PyTree, over: Array, t: Array, tree: Any, plan: Plan, seeds: int
+    fixed: list,
+    leaves: list,
+    memory: PyTree,
+    obs: PyTree,
+    over: Array,
+    t: Array,
+    tree: Any,
+    plan: Plan,
+    seeds: int,
 ) -> tuple[PyTree, PyTree, PyTree]:
-    """One call of `act`. Its fixed arguments come as flat leaves: flattening them each step costs as much."""
-    algorithm, learner, keys, shared, horizon = jax.tree.unflatten(tree, leaves)
-    clock = loop.clock_of(shared, horizon, plan)
+    """One call of `act` for all seeds.
+
+    Algorithm, horizon (`fixed`) and carry come as flat leaves: flattening modules costs as much as acting.
+    """
+    algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+    clock = loop.clock_of(carry.shared, horizon, plan)
 
     def one(learner: PyTree, memory: PyTree, obs: PyTree, over: Array, key: Array) -> tuple:
         memory = loop.reset_memory(algorithm, learner, memory, over)
         return algorithm.act(learner, memory, obs, loop.act_key(key, clock, t), clock, True)
 
-    return over_seeds(one, seeds > 1, 0)(learner, memory, obs, over, keys)
+    return over_seeds(one, seeds > 1, 0)(carry.seeds.learner, memory, obs, over, carry.seeds.key)
 
 
-@partial(jax.jit, static_argnames=("plan", "seeds"), donate_argnames=("carry",))
+@partial(jax.jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "total"))
 def _learn_host(
-    algorithm: Algorithm,
-    carry: Carry,
+    fixed: list,
+    leaves: list,
+    total: Metrics | None,
     rollout: Rollout,
     obs: PyTree,
     memory: PyTree,
-    horizon: Int[Array, ""],
+    tree: Any,
     plan: Plan,
     seeds: int,
-) -> tuple[Carry, Metrics, Health]:
+) -> tuple[list, Metrics, Health, Bool[Array, ""]]:
+    """All of an update that follows collecting: the new carry's leaves, metrics added to `total`, health."""
+    algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
     clock = loop.clock_of(carry.shared, horizon, plan)
     learning = loop.is_learning(algorithm, carry.shared, plan)
 
@@ -290,7 +314,10 @@ def _learn_host(
         return loop.learn(algorithm, plan, seed, rollout, clock, carry.shared.ring, learning)
 
     seed, metrics, health = over_seeds(one, seeds > 1, 0)(carry.seeds, rollout, obs, memory)
-    return Carry(seed, loop.tick(carry.shared, plan, learning)), metrics, health
+    if total is not None:
+        metrics = jax.tree.map(jnp.add, total, metrics)
+    carry = Carry(seed, loop.tick(carry.shared, plan, learning))
+    return jax.tree.leaves(carry), metrics, health, health.ok
 
 
 @partial(jax.jit, static_argnames=("plan", "seeds"))
@@ -325,7 +352,20 @@ class HostEngine(Engine):
         Engine.__init__(self, algorithm, EnvSpec(env.obs_space, env.action_space, env.id), seeds, seed)
         self.env = env
         self.vector = env.vector(seeds * self.plan.num_envs, workers=workers)
-        self._rows: Rollout | None = None
+        self._rows: tuple | None = None
+        self._leaves: list = []  # of the carry
+        self._form: Any = None
+        self._never_over = np.zeros((self.seeds, self.plan.num_envs)[not self.batched :], bool)
+        self._zero: Metrics | None = None
+
+    @property
+    def carry(self) -> Carry:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The run's state but for its environments."""
+        return jax.tree.unflatten(self._form, self._leaves)
+
+    @carry.setter
+    def carry(self, carry: Carry) -> None:
+        self._leaves, self._form = jax.tree.flatten(carry)
 
     def start(self) -> None:
         """Reset the environments, by the seeds that native ones start from, and draw the parameters."""
@@ -358,29 +398,48 @@ class HostEngine(Engine):
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
 
     def _fixed(self, horizon: int) -> tuple[list, Any]:
-        fixed = (self.algorithm, self.learner, self.keys, self.carry.shared, np.int32(horizon))
-        return jax.tree.flatten(fixed)
+        """What stays as it is over a chunk, as leaves, and the structure of all that is unpacked from them."""
+        fixed, form = jax.tree.flatten((self.algorithm, np.int32(horizon)))
+        del form
+        return fixed, jax.tree.structure((self.algorithm, 0, self.carry))
 
     def _compile(self, horizon: int) -> None:
-        leaves, tree = self._fixed(horizon)
-        memory, obs = self.carry.seeds.memory, self.obs
-        over = np.zeros((self.seeds, self.plan.num_envs)[not self.batched :], bool)
-        out = _act_host(leaves, memory, obs, over, np.int32(0), tree, self.plan, self.seeds)
-        # Learning is compiled on a copy that is thrown away: it must not advance the run.
-        action, memory, extras = jax.device_get(out)
-        row = self._row(obs, action, extras, over.ravel(), obs)
-        self._store(0, row)
-        copy = jax.tree.map(jnp.copy, self.carry)
-        done = _learn_host(
-            self.algorithm, copy, self._rows, obs, out[1], np.int32(horizon), self.plan, self.seeds
+        if self._rows is not None:
+            return
+        fixed, tree = self._fixed(horizon)
+        memory, obs, over = self.carry.seeds.memory, self.obs, self._never_over
+        out = _act_host(
+            fixed, self._leaves, memory, obs, over, np.int32(0), tree=tree, plan=self.plan, seeds=self.seeds
         )
-        jax.block_until_ready(done)
+        action, memory, extras = jax.device_get(out)
+        self._store(0, (obs, action, over.astype(np.float32), over, over, obs, extras))
+        if self.replay_bytes > _COPY_AT_MOST:
+            return
+        # Learning is compiled on a copy that is thrown away: it must not advance the run.
+        copies = [jnp.copy(leaf) for leaf in self._leaves]
+        jax.block_until_ready(self._learn(fixed, copies, None, obs, memory, tree))
 
-    def _row(self, obs: PyTree, action: PyTree, extras: PyTree, over: np.ndarray, final: PyTree) -> Rollout:
-        flags = self._split(over)
-        return Rollout(obs, action, flags.astype(np.float32), flags, flags, final, extras, ())
+    def _learn(
+        self, fixed: list, leaves: list, total: Metrics | None, obs: Any, memory: Any, tree: Any
+    ) -> tuple:
+        assert self._rows is not None
+        rollout = Rollout(*self._rows, ())
+        if total is None:
+            total = self._no_metrics(fixed, leaves, rollout, obs, memory, tree)
+        return _learn_host(
+            fixed, leaves, total, rollout, obs, memory, tree=tree, plan=self.plan, seeds=self.seeds
+        )
 
-    def _store(self, t: int, row: Rollout) -> None:
+    def _no_metrics(self, *arguments: Any) -> Metrics:
+        """Metrics of no update yet: given from the first on, so that one program serves all."""
+        if self._zero is None:
+            fixed, leaves, *rest, tree = arguments
+            call = partial(_learn_host, tree=tree, plan=self.plan, seeds=self.seeds)
+            shapes = jax.eval_shape(call, fixed, leaves, None, *rest)[1]
+            self._zero = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+        return self._zero
+
+    def _store(self, t: int, row: tuple) -> None:
         """Write one row into the preallocated rollout, [seed, time, env, ...] or [time, env, ...]."""
         if self._rows is None:
             axis = int(self.batched)
@@ -391,47 +450,45 @@ class HostEngine(Engine):
 
             self._rows = jax.tree.map(room, row)
             self._row_leaves = jax.tree.leaves(self._rows)
-        if self.batched:
-            for whole, part in zip(self._row_leaves, jax.tree.leaves(row), strict=True):
-                whole[:, t] = part
-        else:
-            for whole, part in zip(self._row_leaves, jax.tree.leaves(row), strict=True):
-                whole[t] = part
+        at = (slice(None), t) if self.batched else t
+        for whole, part in zip(self._row_leaves, jax.tree.leaves(row), strict=True):
+            whole[at] = part
 
     def _advance(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
+        fixed, tree = self._fixed(horizon)
         total, health = None, None
         for _ in range(n):
-            memory = self._collect(horizon)
-            self.carry, metrics, health = _learn_host(
-                self.algorithm,
-                self.carry,
-                self._rows,
-                self.obs,
-                memory,
-                np.int32(horizon),
-                self.plan,
-                self.seeds,
-            )
-            # NumPy rows are handed over without a copy: they must not be overwritten while still in use.
-            jax.block_until_ready(self.carry)
-            total = metrics if total is None else jax.tree.map(np.add, total, metrics)
-            if not bool(health.ok):
+            memory = self._collect(fixed, tree)
+            self._leaves, total, health, ok = self._learn(fixed, self._leaves, total, self.obs, memory, tree)
+            # NumPy rows are handed over without a copy: waiting for `ok` keeps them until they are used.
+            if not bool(ok):
                 break
         return total if total is not None else {}, health
 
-    def _collect(self, horizon: int) -> PyTree:
-        leaves, tree = self._fixed(horizon)
-        memory, obs = self.carry.seeds.memory, self.obs
-        over = np.zeros((self.seeds, self.plan.num_envs)[not self.batched :], bool)
+    def _collect(self, fixed: list, tree: Any) -> PyTree:
+        memory, obs, over = self.carry.seeds.memory, self.obs, self._never_over
         for t in range(self.plan.rows):
             action, memory, extras = _act_host(
-                leaves, memory, obs, over, np.int32(t), tree, self.plan, self.seeds
+                fixed,
+                self._leaves,
+                memory,
+                obs,
+                over,
+                np.int32(t),
+                tree=tree,
+                plan=self.plan,
+                seeds=self.seeds,
             )
             step = self.vector.step(self._join(action))
-            final = self._split(step.final_obs)
-            reward, terminated = self._split(step.reward), self._split(step.terminated)
-            truncated = self._split(step.truncated)
-            self._store(t, Rollout(obs, action, reward, terminated, truncated, final, extras, ()))
+            reward, terminated, truncated, final = (
+                step.reward,
+                step.terminated,
+                step.truncated,
+                step.final_obs,
+            )
+            if self.batched:
+                reward, terminated, truncated, final = self._split((reward, terminated, truncated, final))
+            self._store(t, (obs, action, reward, terminated, truncated, final, extras))
             obs, over = self._split(step.obs), terminated | truncated
         self.obs = obs
         return memory

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from fathom.algos.base import Algorithm, Metrics, OffPolicy, OnPolicy
 from fathom.core.errors import FathomError
 from fathom.core.keys import named, numbered
-from fathom.core.types import Clock, EnvSpec, Metric, Obs, Rollout
+from fathom.core.types import Clock, EnvSpec, Masked, Metric, Obs, Rollout
 from fathom.data import replay as replays
 from fathom.envs.base import Draws, Env, VecState, vec_draws, vec_step
 
@@ -86,6 +86,7 @@ class Carry(eqx.Module):
 class Health(eqx.Module):
     """What the guard against NaN and Inf needs, of one update; True means finite."""
 
+    legal: Bool[Array, "..."]  # whether every observation acted on had a legal action
     obs: Bool[Array, "..."]
     reward: Bool[Array, "..."]
     metrics: dict[str, Bool[Array, "..."]]
@@ -95,7 +96,7 @@ class Health(eqx.Module):
     @property
     def ok(self) -> Bool[Array, ""]:
         """Whether all is finite, for all seeds."""
-        flags = [self.obs, self.reward, *self.metrics.values()]
+        flags = [self.legal, self.obs, self.reward, *self.metrics.values()]
         return jnp.stack([flag.all() for flag in flags]).all()
 
 
@@ -241,12 +242,15 @@ def episode_metrics(seed: Seed, rollout: Rollout) -> tuple[Seed, Metrics]:
 
 def health_of(rollout: Rollout, metrics: Metrics) -> Health:
     """Which of an update's observations, rewards and metrics are finite."""
+    mask = rollout.obs.mask.any(axis=-1) if isinstance(rollout.obs, Masked) else jnp.asarray(True)
+    known = jnp.isfinite(rollout.reward)
     return Health(
+        legal=mask.all(),
         obs=finite((rollout.obs, rollout.final_obs)),
         reward=finite(rollout.reward),
         metrics={name: jnp.isfinite(metric.sum) for name, metric in metrics.items()},
-        reward_min=rollout.reward.min(),
-        reward_max=rollout.reward.max(),
+        reward_min=jnp.where(known, rollout.reward, jnp.inf).min(),
+        reward_max=jnp.where(known, rollout.reward, -jnp.inf).max(),
     )
 
 

@@ -1,6 +1,8 @@
 """How much memory a run's replay takes, told before it is taken."""
 
+import math
 import os
+from pathlib import Path
 
 import jax
 
@@ -23,13 +25,24 @@ def free_bytes() -> int | None:
     try:
         with open("/proc/meminfo") as lines:
             table = dict(line.split(":", 1) for line in lines)
-        return int(table["MemAvailable"].split()[0]) * 1024
+        free = int(table["MemAvailable"].split()[0]) * 1024
+        return int(min(free, _container_bytes()))
     except (OSError, KeyError, ValueError):
         pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def _container_bytes() -> float:
+    """Bytes left under the memory limit of a Linux control group, infinite where there is none."""
+    try:
+        folder = Path("/sys/fs/cgroup")
+        limit = (folder / "memory.max").read_text().strip()
+        return math.inf if limit == "max" else int(limit) - int((folder / "memory.current").read_text())
+    except (OSError, ValueError):
+        return math.inf
 
 
 def require_memory(algorithm: Algorithm, spec: EnvSpec, plan: Plan, seeds: int) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jax
 
+import fathom
+
 
 def cache_dir() -> Path:
     """The folder for compiled programs: $FATHOM_CACHE_DIR, else `fathom` in the user's cache folder."""
@@ -34,8 +36,12 @@ def processor_id() -> str:
 
 
 def configure() -> None:
-    """Turn on the persistent compilation cache, unless the user has chosen a folder or none can be made."""
-    if jax.config.jax_compilation_cache_dir is not None:
+    """Turn on the persistent compilation cache, unless the user has chosen a folder or none can be made.
+
+    Nor where JAX was imported before Fathom could quiet it: XLA then prints kilobytes of warnings whenever it
+    loads a program from the cache.
+    """
+    if jax.config.jax_compilation_cache_dir is not None or not fathom.XLA_IS_QUIET:
         return
     folder = cache_dir() / "xla" / processor_id()
     try:

@@ -8,10 +8,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
-from fathom.core.spaces import Box, Space
-from fathom.core.spaces import Masked as MaskedSpace
-from fathom.core.types import Action, Clock, EnvSpec, Masked, Metric, Obs, Rollout
+from fathom.algos.base import (
+    Metrics,
+    OnPolicy,
+    require,
+    require_fraction,
+    require_mask_fits,
+    require_positive,
+)
+from fathom.core.spaces import Box, zeros
+from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.nn.encoder import Encoder, action_mask
 from fathom.nn.heads import PolicyHead
 from fathom.nn.layers import Linear
@@ -78,7 +84,7 @@ class PPO(OnPolicy):
     gamma: float = 0.99  # discount factor γ; 0.9 to 0.999
     gae_lambda: float = 0.95  # λ of the advantage estimate, Eq. 11; 0.8 to 1
     clip: float = 0.2  # ε of L^CLIP, Eq. 7; 0.1 to 0.3
-    value_coef: float = 0.5  # c_1, weight of the value loss in Eq. 9; with separate networks it scales a step
+    value_coef: float = 0.5  # c_1, weight of the value loss in Eq. 9; 0.25 to 1
     entropy_coef: float = 0.0  # c_2, weight of the entropy bonus in Eq. 9; 0 to 0.02
     max_grad_norm: float = 0.5  # gradients are scaled down to this global norm
     adam_eps: float = 1e-5  # Adam's ε, added to the root of the second moment
@@ -88,9 +94,9 @@ class PPO(OnPolicy):
     minibatches: int = 32  # minibatches in an epoch, so M = N·T / minibatches
     hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of actor and critic
     activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
-    log_std: float = 0.0  # initial log standard deviation of Gaussian policies; −1 to 0
+    log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −1 to 0
     anneal_lr: bool = False  # α falls linearly to 0 over the run
-    anneal_clip: bool = False  # ε falls linearly to 0 over the run (the paper's α for Atari)
+    anneal_clip: bool = False  # ε falls linearly to 0 over the run (as the paper does for Atari)
     value_clip: float | None = None  # clip the value's change at this ε too; none in the paper
     normalize_advantage: bool = True  # advantages to mean 0 and deviation 1 in each minibatch
     normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
@@ -113,12 +119,23 @@ class PPO(OnPolicy):
             f"minibatches is {self.minibatches}, more than the {steps} steps of a rollout (num_envs "
             f"{self.num_envs} × num_steps {self.num_steps}); lower minibatches or raise num_steps.",
         )
-        if self.normalize_obs:
-            inner = spec.obs_space.obs if isinstance(spec.obs_space, MaskedSpace) else spec.obs_space
-            require(
-                isinstance(inner, Box) and inner.dtype == jnp.float32,
-                f"normalize_obs needs observations in a float Box, and these are {inner!r}; turn it off.",
-            )
+        require(
+            not self.normalize_advantage or steps >= 2 * self.minibatches,
+            f"minibatches is {self.minibatches}, which leaves one step to a minibatch: its normalised advantage "
+            "is 0 and nothing is learnt. Lower minibatches, or turn normalize_advantage off.",
+        )
+        require_mask_fits(spec)
+        action = spec.action_space
+        require(
+            not isinstance(action, Box) or bool(jnp.issubdtype(action.dtype, jnp.floating)),
+            f"PPO's Gaussian gives real numbers, and {action!r} takes integers; make it MultiDiscrete.",
+        )
+        floats = [x for x in jax.tree.leaves(zeros(spec.obs_space)) if x.dtype == jnp.float32]
+        require(
+            not self.normalize_obs or bool(floats),
+            f"normalize_obs needs observations that hold real numbers, and these are {spec.obs_space!r}; "
+            "turn it off.",
+        )
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
@@ -132,7 +149,7 @@ class PPO(OnPolicy):
         return State(
             params,
             optim.start(self.optimizer(), params),
-            RunningStats.init(_zeros(spec.obs_space)) if self.normalize_obs else None,
+            RunningStats.init(zeros(spec.obs_space)) if self.normalize_obs else None,
             RunningStats.init(jnp.zeros(())) if self.normalize_reward else None,
             jnp.zeros(self.num_envs) if self.normalize_reward else None,
         )
@@ -191,7 +208,7 @@ class PPO(OnPolicy):
         metrics["explained_variance"] = Metric.of(statistics.explained_variance(value, data.target))
         metrics["learning_rate"] = Metric.of(self._annealed(self.learning_rate, self.anneal_lr, clock))
 
-        obs_stats = None if state.obs_stats is None else state.obs_stats.update(_unmasked(rollout.obs))
+        obs_stats = None if state.obs_stats is None else state.obs_stats.update(rollout.obs)
         return State(params, opt_state, obs_stats, return_stats, running_return), metrics
 
     def loss(self, params: ActorCritic, batch: Data, clock: Clock) -> tuple[Float[Array, ""], Metrics]:
@@ -231,11 +248,7 @@ class PPO(OnPolicy):
         return schedules.linear(value, 0.0 if anneal else value, clock.progress)
 
     def _normalize(self, state: State, obs: Obs) -> Obs:
-        if state.obs_stats is None:
-            return obs
-        if isinstance(obs, Masked):
-            return Masked(state.obs_stats.normalize(obs.obs, self.norm_clip), obs.mask)
-        return state.obs_stats.normalize(obs, self.norm_clip)
+        return obs if state.obs_stats is None else state.obs_stats.normalize(obs, self.norm_clip)
 
     def _scale_reward(self, state: State, rollout: Rollout) -> tuple[Array, Any, Any]:
         """Rewards over the deviation of Σ γ^k r (Engstrom et al. 2020, arXiv:2005.12729, section 3)."""
@@ -246,8 +259,7 @@ class PPO(OnPolicy):
             state.running_return, rollout.reward, over, self.gamma
         )
         stats = state.return_stats.update(running)
-        scaled = rollout.reward / jnp.sqrt(stats.var + 1e-8)
-        return jnp.clip(scaled, -self.norm_clip, self.norm_clip), stats, carry
+        return stats.scale(rollout.reward, self.norm_clip), stats, carry
 
 
 def _minibatches(data: Data, minibatches: int, key: Key[Array, ""]) -> Data:
@@ -265,12 +277,3 @@ def _minibatches(data: Data, minibatches: int, key: Key[Array, ""]) -> Data:
     size = -(-time * env // minibatches)
     steps = jnp.resize(jax.random.permutation(key, time * env), (minibatches, size))
     return jax.tree.map(lambda x: x.reshape(time * env, *x.shape[2:])[steps], data)
-
-
-def _unmasked(obs: Obs) -> Obs:
-    return obs.obs if isinstance(obs, Masked) else obs
-
-
-def _zeros(space: Space) -> Array:
-    inner = getattr(space, "obs", space)
-    return jnp.zeros(inner.shape)

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from fathom.algos.base import Metrics, OffPolicy, require, require_fraction, require_positive
+from fathom.algos.base import (
+    Metrics,
+    OffPolicy,
+    require,
+    require_fraction,
+    require_mask_fits,
+    require_positive,
+)
 from fathom.core.errors import FathomError
 from fathom.core.spaces import Discrete
 from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs
@@ -87,6 +94,7 @@ class DQN(OffPolicy):
                 f"DQN chooses among finitely many actions and cannot take {spec.action_space!r}. "
                 "PPO takes continuous, multi-discrete and binary actions; or discretise them in a wrapper."
             )
+        require_mask_fits(spec)
         require_positive(self, "learning_rate", "huber_delta", "max_grad_norm", "num_envs", "buffer_size")
         require_positive(self, "batch_size", "train_every", "gradient_steps", "target_every", "n_step")
         require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
@@ -155,6 +163,7 @@ class DQN(OffPolicy):
 
         metrics["grad_norm"] = Metric.of(norm)
         metrics["epsilon"] = Metric.of(self.epsilon(clock))
+        metrics["learning_rate"] = Metric.of(step_size)
         return State(params, new_target, opt_state), metrics, priorities
 
     def td_target(self, state: State, batch: Batch) -> Float[Array, " batch"]:

@@ -1,0 +1,400 @@
+"""Bugs that really shipped in this field, each looked for in whole runs; the parts have tests of their own.
+
+A test is named by the trap's number. Seeds and native against Gymnasium are in tests/contract and tests/envs.
+"""
+
+import dataclasses
+import itertools
+from functools import partial
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fathom.agent import Agent
+from fathom.algos.policy.ppo import PPO
+from fathom.algos.value.dqn import DQN
+from fathom.core.keys import env_seeds
+from fathom.core.types import TimeStep
+from fathom.data import replay as replays
+from fathom.envs.base import Env
+from fathom.envs.bridge import as_env, to_gymnasium
+from fathom.envs.probe.counting import CountingEnv
+from fathom.envs.probe.value import TruncationProbe
+from fathom.envs.wrappers import FrameStack, TimeLimit
+from fathom.runs import checkpoint
+from fathom.train import loop
+from fathom.train.engine import Engine, make_engine
+from fathom.train.loop import Plan
+
+from ..contract.subjects import SUBJECTS, bits
+from .recorder import Recorder
+
+PATHS = ("native", "gymnasium")
+GAMMA = 0.9
+ONE = jnp.ones((1, 1))
+
+both_paths = pytest.mark.parametrize("path", PATHS)
+
+
+def started(algorithm: Any, env: Any, path: str = "native", seeds: int = 1, seed: int = 0) -> Engine:
+    engine = make_engine(algorithm, as_env(env, path), seeds, seed, "in-process")
+    engine.start()
+    return engine
+
+
+class HardEnd(Env):
+    """Ends each episode of the environment within for good where it would be cut, if `hard` is above 0."""
+
+    env: Env
+    hard: float  # 0 or 1
+
+    @property
+    def obs_space(self) -> Any:
+        return self.env.obs_space
+
+    @property
+    def action_space(self) -> Any:
+        return self.env.action_space
+
+    def reset(self, key: Any) -> tuple[Any, Any]:
+        return self.env.reset(key)
+
+    def step(self, key: Any, state: Any, action: Any) -> tuple[Any, TimeStep]:
+        state, step = self.env.step(key, state, action)
+        over, hard = step.truncated, jnp.asarray(self.hard) > 0
+        return state, TimeStep(step.obs, step.reward, over & hard, over & ~hard)
+
+
+CRITICS = {
+    # Ten steps are two whole episodes; with λ = 0 the target is the one-step target, as DQN's.
+    "ppo": PPO(
+        num_envs=4, num_steps=10, epochs=4, minibatches=2, hidden=(), learning_rate=0.1, gamma=GAMMA,
+        gae_lambda=0.0, anneal_lr=True,
+    ),
+    "dqn": DQN(
+        num_envs=2, buffer_size=320, batch_size=32, learning_starts=20, train_every=10, gradient_steps=20,
+        target_every=20, hidden=(), learning_rate=0.05, gamma=GAMMA, anneal_lr=True,
+    ),
+}  # fmt: skip
+
+
+def critic(engine: Engine) -> np.ndarray:
+    params = engine.learner.params
+    return np.asarray(params.values(ONE) if isinstance(engine.algorithm, PPO) else params(ONE))
+
+
+@both_paths
+@pytest.mark.parametrize("name", sorted(CRITICS))
+def test_trap_1_a_cut_episode_is_worth_what_would_have_followed(name: str, path: str) -> None:
+    """Reward 1, γ = 0.9, cut at 5: 10. Ended there: V = 1 + γ·4/5·V, as nothing shows which step it is."""
+    limited = TimeLimit(TruncationProbe(), 5)
+    for hard, expected in ((0.0, 10.0), (1.0, 1 / (1 - GAMMA * 0.8))):
+        engine = started(CRITICS[name], HardEnd(limited, hard), path)
+        try:
+            engine.advance(120, 120)
+            np.testing.assert_allclose(critic(engine), expected, rtol=0.01)
+        finally:
+            engine.close()
+
+
+@both_paths
+def test_trap_1_and_2_advantages_over_several_steps_see_through_the_cut(path: str) -> None:
+    """With λ = 0.95 a flag that is off by one step, or taken for the other, moves the value."""
+    algorithm = dataclasses.replace(CRITICS["ppo"], gae_lambda=0.95)
+    engine = started(algorithm, HardEnd(TimeLimit(TruncationProbe(), 5), 0.0), path)
+    try:
+        engine.advance(120, 120)
+        np.testing.assert_allclose(critic(engine), 10.0, rtol=0.01)
+    finally:
+        engine.close()
+
+
+def by_hand(env: Env, seed: int, actions: np.ndarray) -> dict[str, np.ndarray]:
+    """The transitions of one environment stepped by a plain loop, reset by hand."""
+    lone = to_gymnasium(env)
+    obs, _ = lone.reset(seed=seed)
+    rows = []
+    for action in actions:
+        reached, reward, terminated, truncated, _ = lone.step(action)
+        rows.append((obs, reward, terminated, truncated, reached))
+        obs = lone.reset()[0] if terminated or truncated else reached
+    names = ("obs", "reward", "terminated", "truncated", "final_obs")
+    return {n: np.array(c) for n, c in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+@both_paths
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_trap_3_the_rollouts_of_a_run_are_those_of_a_loop_by_hand(path: str, seeds: int) -> None:
+    env = CountingEnv()
+    engine = started(Recorder(), env, path, seeds, seed=5)
+    try:
+        chunks = []
+        for _ in range(4):
+            engine.advance(1, 4)
+            chunks.append(jax.device_get(engine.learner))
+        keys = engine.keys
+    finally:
+        engine.close()
+    axis = seeds > 1
+    whole = jax.tree.map(lambda *x: np.concatenate(x, axis), *chunks)
+    for seed in range(seeds):
+        got = jax.tree.map(lambda x, s=seed: x[s] if seeds > 1 else x, whole)
+        judged = (got.obs, got.action, got.reward, got.terminated, got.truncated, got.final_obs)
+        assert bool(env.consistent(*map(jnp.asarray, judged)).all())
+        assert got.terminated.any()
+        assert got.truncated.any()
+        streams = env_seeds(keys[seed] if seeds > 1 else keys, 3)
+        for column, stream in enumerate(np.asarray(streams)):
+            wanted = by_hand(env, int(stream), got.action[:, column])
+            for name, rows in wanted.items():
+                np.testing.assert_array_equal(getattr(got, name)[:, column], rows, err_msg=name)
+
+
+class Counted(gymnasium.Wrapper):
+    """Counts the steps and resets of all its instances."""
+
+    steps = resets = 0
+
+    def step(self, action: Any) -> Any:
+        Counted.steps += 1
+        return self.env.step(action)
+
+    def reset(self, **kwargs: Any) -> Any:
+        Counted.resets += 1
+        return self.env.reset(**kwargs)
+
+
+@both_paths
+def test_trap_3_steps_counted_are_steps_made(path: str) -> None:
+    env: Any = CountingEnv()
+    if path == "gymnasium":
+        env = lambda: Counted(to_gymnasium(CountingEnv()))  # noqa: E731
+    engine = started(Recorder(), env, path)
+    try:
+        Counted.steps = Counted.resets = 0
+        metrics = engine.advance(5, 5)
+        steps = engine.update * engine.plan.steps
+        assert steps == 5 * 16 * 3
+        if path == "gymnasium":
+            assert Counted.steps == steps
+            assert Counted.resets == metrics["episode_length"].count.sum()
+        else:
+            assert int(engine.carry.seeds.env.steps.sum()) == steps
+        under_way = int(engine.carry.seeds.episode_length.sum())
+        assert int(metrics["episode_length"].sum[0]) + under_way == steps
+        assert metrics["reward"].count[0] == steps
+        assert metrics["ends"].sum[0] == metrics["episode_length"].count[0]
+        earned = metrics["episode_return"].sum[0] + engine.carry.seeds.episode_return.sum()
+        assert float(earned) == pytest.approx(float(metrics["reward"].sum[0]), rel=1e-6)
+    finally:
+        engine.close()
+
+
+STACKED = FrameStack(CountingEnv(num_actions=1), 2)  # observations: the one before, then this one
+COLLECTOR = DQN(
+    num_envs=3, buffer_size=36, batch_size=4, learning_starts=36, train_every=6, hidden=(), learning_rate=1e-6
+)
+DRAWS = 512
+
+sample = partial(jax.jit, static_argnames=("batch_size", "n_step"))(replays.sample)
+
+
+@pytest.fixture(scope="module", params=PATHS)
+def collected(request):
+    """Replay buffers of a run at two moments, before the ring is full and after it has wrapped."""
+    engine = started(COLLECTOR, STACKED, request.param)
+    moments = []
+    for n in (5, 5):
+        engine.advance(n, 10)
+        moments.append((jax.tree.map(jnp.copy, engine.carry.seeds.replay), engine.carry.shared.ring))
+    engine.close()
+    assert [int(ring.filled) for _, ring in moments] == [10, 12]
+    assert [int(ring.cursor) for _, ring in moments] == [10, 8]
+    return moments
+
+
+def parts(stacked: Any) -> tuple[Any, Any]:
+    """The older and the newer observation of a stack."""
+    return stacked[..., :4], stacked[..., 4:]
+
+
+def test_trap_3_and_4_the_replay_holds_what_happened_in_order(collected) -> None:
+    for replay, ring in collected:
+        rows = (int(ring.cursor) - int(ring.filled) + np.arange(int(ring.filled))) % 12
+        replay = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], replay)
+        obs, reached = parts(replay.obs)[1], parts(replay.final_obs)[1]
+        good = STACKED.env.consistent(
+            *map(
+                jnp.asarray, (obs, replay.action, replay.reward, replay.terminated, replay.truncated, reached)
+            )
+        )
+        assert bool(good.all())
+        over = (replay.terminated | replay.truncated)[:-1]
+        np.testing.assert_array_equal(obs[1:][~over], reached[:-1][~over])
+        assert np.all(obs[1:][over][:, 2] == 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_trap_4_and_5_samples_stay_in_their_episode_and_discount_what_they_used(collected, n: int) -> None:
+    for replay, ring in collected:
+        batch = jax.device_get(sample(replay, ring, jax.random.key(n), DRAWS, n, jnp.float32(GAMMA)))
+        (older, first), (before, last) = parts(batch.obs), parts(batch.next_obs)
+        np.testing.assert_array_equal(first[:, [0, 1, 3]], last[:, [0, 1, 3]])  # the same episode
+        count, length = first[:, 2], first[:, 3]
+        used = np.minimum(n, length - count)
+        np.testing.assert_array_equal(last[:, 2], count + used)
+        ended = (count + used == length) & (length % 2 == 0)
+        np.testing.assert_allclose(batch.discount, np.where(ended, 0.0, GAMMA**used), rtol=1e-6)
+        total = sum(np.where(i < used, GAMMA**i * (count + 1 + i), 0.0) for i in range(n))
+        np.testing.assert_allclose(batch.reward, total, rtol=1e-5)
+        # Stacks: the older frame is of the same episode, or the first one again.
+        np.testing.assert_array_equal(older[:, [0, 1, 3]], first[:, [0, 1, 3]])
+        np.testing.assert_array_equal(older[:, 2], np.maximum(count - 1, 0))
+        np.testing.assert_array_equal(before[:, 2], last[:, 2] - 1)
+        assert {bool(e) for e in ended} == {True, False}
+
+
+NORMALISED = SUBJECTS["ppo"].every_switch
+STEPS = Plan.of(NORMALISED).steps
+
+
+def test_trap_8_statistics_are_saved_and_loaded(tmp_path: Any) -> None:
+    agent = Agent(NORMALISED, "CartPole-v1").learn(STEPS * 6)
+    agent.save(tmp_path / "run")
+    loaded = Agent.load(tmp_path / "run")
+    stats = loaded.engine.learner.obs_stats
+    assert float(stats.count) == STEPS * 6
+    assert bits(stats) == bits(agent.engine.learner.obs_stats)
+    obs = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    for deterministic in (True, False):
+        one, two = (a.predict(obs, deterministic) for a in (Agent.load(tmp_path / "run"), loaded))
+        assert one.tobytes() == two.tobytes()
+    agent._predictions = loaded._predictions = 0  # the same draw of the same stream
+    assert agent.predict(obs, False).tobytes() == loaded.predict(obs, False).tobytes()
+    assert agent.predict(obs).tobytes() == loaded.predict(obs).tobytes()
+    assert len(set(loaded.predict(obs).tolist())) == 2
+
+
+def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction() -> None:
+    agent = Agent(NORMALISED, "CartPole-v1").learn(STEPS * 6)
+    before = bits(agent.engine.learner)
+    agent.evaluate(5)
+    agent.evaluate(5, deterministic=False)
+    agent.predict(np.full(4, 100.0, np.float32))
+    assert bits(agent.engine.learner) == before
+
+
+def test_trap_8_statistics_are_those_of_each_observation_once() -> None:
+    engine = started(NORMALISED, "CartPole-v1")
+    collect = partial(jax.jit, static_argnames="plan")(loop.collect)
+    seen = []
+    for update in range(3):
+        carry = jax.tree.map(jnp.copy, engine.carry)
+        clock = loop.clock_of(carry.shared, jnp.int32(3), engine.plan)
+        seen.append(np.asarray(collect(engine.algorithm, engine.env, engine.plan, carry.seeds, clock)[1].obs))
+        engine.advance(1, 3)
+        stats = engine.learner.obs_stats
+        whole = np.concatenate(seen).reshape(-1, 4)
+        assert float(stats.count) == len(whole) == (update + 1) * STEPS
+        np.testing.assert_allclose(stats.mean, whole.mean(axis=0), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(stats.var, whole.var(axis=0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(SUBJECTS))
+def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_path: Any) -> None:
+    algorithm = SUBJECTS[name].every_switch
+    steps = Plan.of(algorithm).steps * 40
+    whole = Agent(algorithm, "CartPole-v1").learn(steps)
+    Agent(algorithm, "CartPole-v1").learn(steps // 2, horizon=steps).save(tmp_path / "half")
+    rest = Agent.load(tmp_path / "half").learn(steps // 2)
+    assert bits(rest.engine.carry) == bits(whole.engine.carry)
+    to_the_end = Agent.load(tmp_path / "half").learn()
+    assert bits(to_the_end.engine.carry) == bits(whole.engine.carry)
+    # Had the first half been a run of its own, its schedules would have ended there.
+    other = Agent(algorithm, "CartPole-v1").learn(steps // 2)
+    half = Agent.load(tmp_path / "half")
+    assert bits(other.engine.learner.params) != bits(half.engine.learner.params)
+
+
+@pytest.mark.parametrize("name", sorted(SUBJECTS))
+def test_trap_10_a_checkpoint_holds_every_leaf_of_the_loop(name: str, tmp_path: Any) -> None:
+    agent = Agent(SUBJECTS[name].every_switch, "CartPole-v1")
+    agent.learn(agent.engine.plan.steps * 6)
+    agent.save(tmp_path / "run")
+    files = sorted((tmp_path / "run").rglob("*.safetensors"))
+    arrays = checkpoint.read_arrays(files[-1])
+    leaves = checkpoint.named_leaves(agent.engine.carry)
+    assert len({leaf_name for leaf_name, _ in leaves}) == len(jax.tree.leaves(agent.engine.carry))
+    for leaf_name, leaf in leaves:
+        assert bits(leaf) == [arrays[leaf_name].tobytes()], leaf_name
+    names = " ".join(leaf_name for leaf_name, _ in leaves)
+    wanted = ["params", "opt_state", "seeds.env", "seeds.obs", "seeds.key", "episode_return", "shared.update"]
+    wanted += (
+        ["obs_stats", "return_stats", "running_return"] if name == "ppo" else ["target", "replay", "ring"]
+    )
+    assert [part for part in wanted if part not in names] == []
+
+
+@both_paths
+def test_trap_13_runs_of_neighbouring_seeds_share_nothing(path: str) -> None:
+    """Runs of their own, not seeds of one run: their first episodes, actions and parameters all differ."""
+    firsts, actions = [], []
+    for seed in range(4):
+        engine = started(Recorder(), CountingEnv(), path, seed=seed)
+        try:
+            engine.advance(1, 1)
+            rollout = jax.device_get(engine.learner)
+        finally:
+            engine.close()
+        firsts += [tuple(row) for row in rollout.obs[0, :, :2]]
+        actions += [tuple(column) for column in rollout.action.T]
+    assert len(set(firsts)) == len(firsts) == 12
+    assert len(set(actions)) == len(actions) == 12
+
+
+def test_trap_13_a_seed_is_the_same_run_alone_and_among_others() -> None:
+    alone = [started(Recorder(), CountingEnv(), seed=s) for s in (7, 8)]
+    both = started(Recorder(), CountingEnv(), seeds=2, seed=7)
+    for engine in (*alone, both):
+        engine.advance(2, 2)
+    for i, engine in enumerate(alone):
+        assert bits(engine.learner) == bits(jax.tree.map(lambda x, i=i: x[i], both.learner))
+
+
+@both_paths
+def test_trap_18_the_ratio_is_one_on_the_first_minibatch(path: str) -> None:
+    """One epoch of one minibatch: every minibatch is a first, and whatever is off by 1e-5 is counted."""
+    algorithm = dataclasses.replace(
+        NORMALISED, epochs=1, minibatches=1, clip=1e-5, anneal_clip=False, learning_rate=0.01
+    )
+    engine = started(algorithm, "CartPole-v1", path)
+    try:
+        metrics = engine.advance(10, 10)
+        assert metrics["clip_fraction"].count[0] == 10
+        assert metrics["clip_fraction"].sum[0] == 0
+        assert float(engine.learner.obs_stats.count) == 10 * STEPS
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize(("train_every", "gradient_steps"), [*itertools.product([1, 4, 6], [1, 3])])
+def test_trap_19_gradient_steps_per_step_do_not_depend_on_the_environments(
+    train_every: int, gradient_steps: int
+) -> None:
+    for num_envs in (1, 2, 3, 8):
+        plan = Plan.of(DQN(num_envs=num_envs, train_every=train_every, gradient_steps=gradient_steps))
+        assert plan.gradient_steps * train_every == gradient_steps * plan.steps
+        assert plan.steps == plan.rows * num_envs
+        assert plan.ring_rows * num_envs >= DQN().buffer_size
+        assert plan.ring_rows % plan.rows == 0
+
+
+def test_trap_19_a_run_makes_the_gradient_steps_it_planned() -> None:
+    engine = started(COLLECTOR, STACKED)
+    engine.advance(10, 10)
+    # Two rows of three environments an update; the sixth update has the 36 transitions to learn from.
+    assert int(engine.carry.shared.gradient_step) == 5
