@@ -484,7 +484,7 @@ def _resolve(
     kind = get(algorithm) if isinstance(algorithm, str) else algorithm
     if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
         raise FathomError(f"{algorithm!r} is no algorithm; give a name such as 'ppo', or PPO(...).")
-    name = algorithm if isinstance(algorithm, str) else _name_of_class(kind)
+    name = _name_of_class(kind)  # not the word given, which may be spelt "PPO"
     chosen = None
     if preset == "auto":
         chosen = presets.find(name, env_id, backend)

@@ -251,7 +251,7 @@ def test_init_and_update_keep_their_shapes():
     form = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)  # noqa: E731
     assert form(after) == form(state)
     assert priorities.shape == (2,)
-    assert set(metrics) == {"loss", "q_value", "td_error", "grad_norm", "epsilon"}
+    assert set(metrics) == {"loss", "q_value", "td_error", "grad_norm", "epsilon", "learning_rate"}
 
 
 def test_the_first_step_is_of_the_size_of_the_learning_rate():
@@ -301,6 +301,12 @@ def test_other_actions_than_discrete_are_refused():
         with pytest.raises(FathomError, match=f"(?s){type(space).__name__}.*PPO"):
             DQN().check(EnvSpec(TABLE.obs_space, space))
     DQN().check(TABLE)
+
+
+def test_a_mask_of_another_length_is_refused():
+    DQN().check(MASKED)
+    with pytest.raises(FathomError, match=r"(?s)mask has 3 entries.*needs 4"):
+        DQN().check(EnvSpec(MaskedSpace(TABLE.obs_space, 3), TABLE.action_space))
 
 
 @pytest.mark.parametrize("which", range(len(PROBES)), ids=NAMES)

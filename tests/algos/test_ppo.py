@@ -10,7 +10,8 @@ import pytest
 from fathom.algos.policy.ppo import PPO, Data, _minibatches
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
-from fathom.core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from fathom.core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from fathom.core.spaces import Masked as MaskedSpace
 from fathom.core.types import EnvSpec, Masked, Rollout
 from fathom.envs.base import spec_of
 from fathom.envs.probe.policy import ContinuousProbe, MaskedProbe
@@ -300,6 +301,7 @@ WRONG = [
     ({"epochs": 0}, ["epochs", "above 0"]),
     ({"minibatches": 0}, ["minibatches", "above 0"]),
     ({"minibatches": 33, "num_envs": 4, "num_steps": 8}, ["minibatches", "33", "32", "lower minibatches"]),
+    ({"minibatches": 32, "num_envs": 4, "num_steps": 8}, ["minibatches", "32", "Lower minibatches"]),
     ({"hidden": (64, 0)}, ["hidden", "(64, 0)"]),
     ({"gamma": 1.01}, ["gamma", "1.01", "between 0 and 1"]),
     ({"gae_lambda": -0.5}, ["gae_lambda", "-0.5", "between 0 and 1"]),
@@ -321,6 +323,32 @@ def test_observations_that_cannot_be_normalised_are_refused():
             PPO(normalize_obs=True).check(EnvSpec(space, Discrete(2)))
     PPO(normalize_obs=True).check(CART)
     PPO(normalize_obs=True).check(spec_of(KINDS["masked"]))
+
+
+def test_real_numbers_of_any_observation_are_normalised_and_nothing_else():
+    space = Dict({"place": Box(-9.0, 9.0, (2,)), "room": Discrete(5)})
+    algorithm = lift(NORMALISED)
+    algorithm.check(EnvSpec(space, Discrete(2)))
+    state = algorithm.init(EnvSpec(space, Discrete(2)), KEY)
+    obs = {"place": jnp.array([[3.0, 4.0], [5.0, 4.0]]), "room": jnp.array([4, 0])}
+    stats = state.obs_stats.update(obs)
+    after = stats.normalize(obs, algorithm.norm_clip)
+    np.testing.assert_allclose(after["place"], [[-1.0, 0.0], [1.0, 0.0]], atol=1e-6)
+    np.testing.assert_array_equal(after["room"], obs["room"])
+
+
+def test_actions_and_masks_that_do_not_fit_are_refused():
+    box = CART.obs_space
+    wrong = {
+        r"(?s)mask has 2 entries.*needs 5": EnvSpec(MaskedSpace(box, 2), MultiDiscrete((2, 3))),
+        r"(?s)masks go with.*MultiBinary": EnvSpec(MaskedSpace(box, 2), MultiBinary(2)),
+        r"(?s)integers.*MultiDiscrete": EnvSpec(box, Box(0, 9, (2,), np.int32)),
+    }
+    for told, spec in wrong.items():
+        with pytest.raises(FathomError, match=told):
+            PPO().check(spec)
+    for env in KINDS.values():
+        PPO().check(spec_of(env))
 
 
 @pytest.mark.parametrize("which", range(len(PROBES)), ids=NAMES)

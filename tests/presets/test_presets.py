@@ -37,10 +37,9 @@ def test_a_preset_makes_an_algorithm_that_fits_its_environment(preset):
         assert isinstance(env, Env)
 
 
-@pytest.mark.parametrize("preset", [p for p in presets() if p.settings], ids=lambda p: p.name)
-def test_a_preset_with_settings_says_where_they_come_from_and_what_to_expect(preset):
-    assert preset.source
-    assert preset.expected
+def test_presets_with_settings_say_where_they_come_from_and_what_to_expect():
+    mute = [p.name for p in presets() if p.settings and not (p.source and p.expected)]
+    assert mute == []
 
 
 def test_no_choice_is_left_to_chance():

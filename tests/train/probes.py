@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from fathom.core.spaces import Box, Discrete
+from fathom.core.spaces import Box, Discrete, Masked
+from fathom.core.types import Masked as MaskedObs
 from fathom.core.types import TimeStep
 from fathom.envs.base import Env
 
@@ -122,3 +123,31 @@ class Faulty(gymnasium.Env):
         bad = self.steps == 40
         obs = np.full(1, np.nan if bad and self.what == "obs" else 0.5, np.float32)
         return obs, float("inf") if bad and self.what == "reward" else 0.25, False, False, {}
+
+
+class Cornered(Env):
+    """Never ends, and from its 21st step on no action is legal."""
+
+    @property
+    def obs_space(self) -> Masked:
+        """Nothing worth seeing, and the mask."""
+        return Masked(Box(0.0, 1.0, (1,)), 3)
+
+    @property
+    def action_space(self) -> Discrete:
+        """Without effect."""
+        return Discrete(3)
+
+    def reset(self, key: Key[Array, ""]) -> tuple[Any, Any]:
+        """Step 0."""
+        t = jnp.asarray(0, jnp.int32)
+        return t, self.observe(t)
+
+    def step(self, key: Key[Array, ""], state: Any, action: Int[Array, ""]) -> tuple[Any, TimeStep]:
+        """One step on."""
+        t = state + 1
+        return t, TimeStep(self.observe(t), jnp.ones(()), jnp.asarray(False), jnp.asarray(False))
+
+    def observe(self, t: Int[Array, ""]) -> Any:
+        """The mask of this step."""
+        return MaskedObs(jnp.zeros(1), jnp.broadcast_to(t < 21, (3,)))

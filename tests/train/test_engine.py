@@ -17,7 +17,7 @@ from fathom.train.engine import HostEngine, NonFinite, make_engine
 from fathom.train.report import Report
 from tests.contract.subjects import HORIZON, SUBJECTS, bits
 
-from .probes import Diary, Faulty, Metronome
+from .probes import Cornered, Diary, Faulty, Metronome
 
 PPO = SUBJECTS["ppo"].algorithm  # 4 environments × 8 steps an update
 DQN = SUBJECTS["dqn"].algorithm  # 2 environments × 2 steps an update
@@ -50,10 +50,10 @@ def test_a_nan_observation_stops_the_run_at_that_very_update(name: str, chunk: i
         engine.advance(chunk, HORIZON)
     assert engine.update == expected
     text = str(caught.value)
-    assert f"update {expected}, environment step {expected * engine.plan.steps:,} of each seed" in text
-    assert "seed 5" in text
-    assert "first in obs" in text
-    assert f"Rewards of that update were in [{(expected - 1) * rows + 1}, {expected * rows}]" in text
+    assert (
+        f"update {expected}, environment step {expected * engine.plan.steps:,}, seed 5, first in obs" in text
+    )
+    assert f"Finite rewards of that update were in [{(expected - 1) * rows + 1}, {expected * rows}]" in text
     assert "The environment gave it: check it with `fathom check`" in text
 
 
@@ -61,10 +61,13 @@ def test_a_nan_observation_stops_the_run_at_that_very_update(name: str, chunk: i
 def test_an_infinite_reward_names_the_reward_and_the_seeds(name: str) -> None:
     engine = make_engine(SUBJECTS[name].algorithm, Metronome(length=0.0, inf_reward_at=21.0), seeds=2, seed=5)
     engine.start()
-    with pytest.raises(NonFinite, match=r"seeds \[5, 6\], first in reward") as caught:
+    with pytest.raises(NonFinite, match="seeds 5, 6, first in reward") as caught:
         engine.advance(40, HORIZON)
     assert engine.update == -(-21 // engine.plan.rows)
-    assert ", inf]" in str(caught.value)
+    rows = engine.plan.rows
+    finite = range(rows * (engine.update - 1) + 1, rows * engine.update + 1)
+    earned = [t for t in finite if t != 21]
+    assert f"Finite rewards of that update were in [{earned[0]}, {earned[-1]}]" in str(caught.value)
     assert "`fathom check`" in str(caught.value)
 
 
@@ -74,7 +77,7 @@ def test_only_the_seeds_that_went_wrong_are_named() -> None:
     engine.carry = eqx.tree_at(
         lambda c: c.seeds.learner.params.value.bias, engine.carry, replace_fn=lambda b: b.at[1].set(jnp.nan)
     )
-    with pytest.raises(NonFinite, match=r"seeds \[11\], first in metrics") as caught:
+    with pytest.raises(NonFinite, match="seed 11, first in metrics") as caught:
         engine.advance(3, HORIZON)
     assert "now also in learner.params" in str(caught.value)
     assert engine.update == 1
@@ -85,11 +88,19 @@ def test_the_guard_watches_host_environments_too(what: str) -> None:
     engine = make_engine(PPO, as_env(partial(Faulty, what)), seeds=1, seed=0, workers="in-process")
     engine.start()
     try:
-        with pytest.raises(NonFinite, match=f"update 5, environment step 160 .* first in {what}"):
+        with pytest.raises(NonFinite, match=f"update 5, environment step 160, seed 0, first in {what}"):
             engine.advance(10, HORIZON)
         assert engine.update == 5
     finally:
         engine.close()
+
+
+def test_a_native_observation_without_a_legal_action_is_named() -> None:
+    engine = make_engine(PPO, Cornered(), seeds=1, seed=5)
+    engine.start()
+    with pytest.raises(NonFinite, match="without a legal action at update 3, environment step 96, seed 5"):
+        engine.advance(40, HORIZON)
+    assert engine.update == 3
 
 
 @every_algorithm

@@ -36,4 +36,5 @@ class Recorder(OnPolicy):
         return jax.random.randint(key, (self.num_envs,), 0, 3), memory, {}
 
     def update(self, state: Rollout, rollout: Rollout, key: Array, clock: Clock) -> tuple[Rollout, dict]:
-        return rollout, {"ends": Metric.of((rollout.terminated | rollout.truncated).astype(jnp.float32))}
+        ends = (rollout.terminated | rollout.truncated).astype(jnp.float32)
+        return rollout, {"ends": Metric.of(ends), "draw": Metric.of(jax.random.uniform(key))}

@@ -70,6 +70,7 @@ class HardEnd(Env):
 
 
 CRITICS = {
+    # Squares: Huber's loss would move the value towards the median of targets that differ.
     # Ten steps are two whole episodes; with λ = 0 the target is the one-step target, as DQN's.
     "ppo": PPO(
         num_envs=4, num_steps=10, epochs=4, minibatches=2, hidden=(), learning_rate=0.1, gamma=GAMMA,
@@ -77,7 +78,7 @@ CRITICS = {
     ),
     "dqn": DQN(
         num_envs=2, buffer_size=320, batch_size=32, learning_starts=20, train_every=10, gradient_steps=20,
-        target_every=20, hidden=(), learning_rate=0.05, gamma=GAMMA, anneal_lr=True,
+        target_every=20, hidden=(), learning_rate=0.05, gamma=GAMMA, anneal_lr=True, huber=False,
     ),
 }  # fmt: skip
 
@@ -92,18 +93,18 @@ def critic(engine: Engine) -> np.ndarray:
 def test_trap_1_a_cut_episode_is_worth_what_would_have_followed(name: str, path: str) -> None:
     """Reward 1, γ = 0.9, cut at 5: 10. Ended there: V = 1 + γ·4/5·V, as nothing shows which step it is."""
     limited = TimeLimit(TruncationProbe(), 5)
-    for hard, expected in ((0.0, 10.0), (1.0, 1 / (1 - GAMMA * 0.8))):
+    # Targets that differ leave DQN, which draws its batches, some noise.
+    for hard, expected, rtol in ((0.0, 10.0, 0.01), (1.0, 1 / (1 - GAMMA * 0.8), 0.06)):
         engine = started(CRITICS[name], HardEnd(limited, hard), path)
         try:
             engine.advance(120, 120)
-            np.testing.assert_allclose(critic(engine), expected, rtol=0.01)
+            np.testing.assert_allclose(critic(engine), expected, rtol=rtol)
         finally:
             engine.close()
 
 
 @both_paths
-def test_trap_1_and_2_advantages_over_several_steps_see_through_the_cut(path: str) -> None:
-    """With λ = 0.95 a flag that is off by one step, or taken for the other, moves the value."""
+def test_trap_1_holds_for_advantages_over_several_steps(path: str) -> None:
     algorithm = dataclasses.replace(CRITICS["ppo"], gae_lambda=0.95)
     engine = started(algorithm, HardEnd(TimeLimit(TruncationProbe(), 5), 0.0), path)
     try:
@@ -139,8 +140,7 @@ def test_trap_3_the_rollouts_of_a_run_are_those_of_a_loop_by_hand(path: str, see
         keys = engine.keys
     finally:
         engine.close()
-    axis = seeds > 1
-    whole = jax.tree.map(lambda *x: np.concatenate(x, axis), *chunks)
+    whole = jax.tree.map(lambda *x: np.concatenate(x, axis=int(seeds > 1)), *chunks)
     for seed in range(seeds):
         got = jax.tree.map(lambda x, s=seed: x[s] if seeds > 1 else x, whole)
         judged = (got.obs, got.action, got.reward, got.terminated, got.truncated, got.final_obs)
@@ -210,7 +210,8 @@ def collected(request):
     moments = []
     for n in (5, 5):
         engine.advance(n, 10)
-        moments.append((jax.tree.map(jnp.copy, engine.carry.seeds.replay), engine.carry.shared.ring))
+        carry = jax.tree.map(jnp.copy, engine.carry)
+        moments.append((carry.seeds.replay, carry.shared.ring))
     engine.close()
     assert [int(ring.filled) for _, ring in moments] == [10, 12]
     assert [int(ring.cursor) for _, ring in moments] == [10, 8]
@@ -271,11 +272,9 @@ def test_trap_8_statistics_are_saved_and_loaded(tmp_path: Any) -> None:
     assert bits(stats) == bits(agent.engine.learner.obs_stats)
     obs = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
     for deterministic in (True, False):
-        one, two = (a.predict(obs, deterministic) for a in (Agent.load(tmp_path / "run"), loaded))
-        assert one.tobytes() == two.tobytes()
-    agent._predictions = loaded._predictions = 0  # the same draw of the same stream
-    assert agent.predict(obs, False).tobytes() == loaded.predict(obs, False).tobytes()
-    assert agent.predict(obs).tobytes() == loaded.predict(obs).tobytes()
+        again = Agent.load(tmp_path / "run")
+        agent._predictions = again._predictions = 0  # the same draw of the same stream
+        assert agent.predict(obs, deterministic).tobytes() == again.predict(obs, deterministic).tobytes()
     assert len(set(loaded.predict(obs).tolist())) == 2
 
 
@@ -341,19 +340,23 @@ def test_trap_10_a_checkpoint_holds_every_leaf_of_the_loop(name: str, tmp_path: 
 
 @both_paths
 def test_trap_13_runs_of_neighbouring_seeds_share_nothing(path: str) -> None:
-    """Runs of their own, not seeds of one run: their first episodes, actions and parameters all differ."""
-    firsts, actions = [], []
+    """Runs of their own, not seeds of one run: episodes and draws differ, also from update to update."""
+    firsts, actions, draws = [], [], []
     for seed in range(4):
         engine = started(Recorder(), CountingEnv(), path, seed=seed)
         try:
-            engine.advance(1, 1)
-            rollout = jax.device_get(engine.learner)
+            for update in range(3):
+                metrics = engine.advance(1, 3)
+                rollout = jax.device_get(engine.learner)
+                draws.append(float(metrics["draw"].sum[0]))
+                actions += [tuple(column) for column in rollout.action.T]
+                if update == 0:
+                    firsts += [tuple(row) for row in rollout.obs[0, :, :2]]
         finally:
             engine.close()
-        firsts += [tuple(row) for row in rollout.obs[0, :, :2]]
-        actions += [tuple(column) for column in rollout.action.T]
     assert len(set(firsts)) == len(firsts) == 12
-    assert len(set(actions)) == len(actions) == 12
+    assert len(set(actions)) == len(actions) == 36
+    assert len(set(draws)) == len(draws) == 12
 
 
 def test_trap_13_a_seed_is_the_same_run_alone_and_among_others() -> None:

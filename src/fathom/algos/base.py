@@ -101,7 +101,7 @@ def require_mask_fits(spec: EnvSpec) -> None:
     space, length = spec.action_space, spec.obs_space.num_actions
     require(
         isinstance(space, Discrete | MultiDiscrete),
-        f"action masks go with Discrete and MultiDiscrete actions, not with {space!r}; give plain observations.",
+        f"action masks go with Discrete and MultiDiscrete actions, not with {space!r}; drop the mask.",
     )
     require(
         length == flat_size(space),

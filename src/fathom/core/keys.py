@@ -23,8 +23,8 @@ def numbered(key: Key[Array, ""], index: Int[Array, ""] | int) -> Key[Array, ""]
 def env_seeds(key: Key[Array, ""], num_envs: int) -> UInt32[Array, " env"]:
     """A 31-bit seed for each environment, so that native and Gymnasium environments start from the same.
 
-    Counted up from a hash of the run's key: no two environments of a run share one, and neighbouring run seeds
-    start far apart.
+    Counted up from a hash of the run's key: no two environments of a run share one, and neighbouring run
+    seeds start far apart.
     """
     first = jax.random.bits(named(key, "environments"), (), "uint32")
     return (first + jnp.arange(num_envs, dtype=jnp.uint32)) & jnp.uint32(2**31 - 1)

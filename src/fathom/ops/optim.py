@@ -1,12 +1,15 @@
-"""Gradient descent by Optax on one flat vector, with a step size that may change at every step.
+"""Gradient descent by Optax on few arrays, with a step size that may change at every step.
 
 A small network is a dozen small arrays, and an optimiser's dozen operations on each cost more in overhead
-than in arithmetic; on one vector they fuse.
+than in arithmetic. The small ones are therefore joined into one vector; large ones stay as they are, since
+joining them would cost more than it saves.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
@@ -14,6 +17,8 @@ from jaxtyping import Array, Float
 from fathom.ops.statistics import global_norm
 
 T = TypeVar("T")
+
+_SMALL = 8192  # elements up to which an array is joined with others
 
 
 def clipped_adam(max_grad_norm: Any, eps: Any = 1e-8) -> optax.GradientTransformation:
@@ -26,7 +31,7 @@ def clipped_adam(max_grad_norm: Any, eps: Any = 1e-8) -> optax.GradientTransform
 
 def start(optimizer: optax.GradientTransformation, params: Any) -> optax.OptState:
     """The optimiser's state for these parameters."""
-    return optimizer.init(ravel_pytree(params)[0])
+    return optimizer.init(_pack(params)[0])
 
 
 def descend(
@@ -37,10 +42,34 @@ def descend(
     step_size: Float[Array, ""] | float,
 ) -> tuple[T, optax.OptState, Float[Array, ""]]:
     """One step, θ ← θ − α · direction(gradient): params, opt_state, and the norm before clipping."""
-    gradient, _ = ravel_pytree(grads)
+    gradient, _ = _pack(grads)
     direction: Any
     # Optax mixes integer counts with floats, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
         direction, opt_state = optimizer.update(gradient, opt_state)
-    theta, unravel = ravel_pytree(params)
-    return unravel(theta - step_size * direction), opt_state, global_norm(gradient)
+    theta, unpack = _pack(params)
+    moved = jax.tree.map(lambda p, d: p - step_size * d, theta, direction)
+    return unpack(moved), jax.tree.map(_flush, opt_state), global_norm(gradient)
+
+
+def _pack(tree: T) -> tuple[list[Array], Callable[[list[Array]], T]]:
+    """A tree's large arrays, and one vector of all its small ones; and the way back."""
+    leaves, form = jax.tree.flatten(tree)
+    small = [i for i, leaf in enumerate(leaves) if leaf.size <= _SMALL]
+    large = [i for i, leaf in enumerate(leaves) if leaf.size > _SMALL]
+    vector, unravel = ravel_pytree([leaves[i] for i in small])
+
+    def unpack(packed: list[Array]) -> T:
+        order = dict(zip([*small, *large], [*unravel(packed[0]), *packed[1:]], strict=True))
+        return jax.tree.unflatten(form, [order[i] for i in range(len(leaves))])
+
+    return [vector, *(leaves[i] for i in large)], unpack
+
+
+def _flush(x: Array) -> Array:
+    """Set to 0 what is too small to matter.
+
+    The moments of a unit that has died shrink by a factor at each step until they are subnormal, where the
+    factor rounds to 1 and they stay, and where a processor takes many times longer for each.
+    """
+    return jnp.where(jnp.abs(x) < 1e-30, 0.0, x) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -179,8 +179,8 @@ class RunFolder:
     def go_back(self, update: int) -> None:
         """Drop the metrics and interventions of later updates, and lines that were cut short.
 
-        A resumed run writes them again. Takes the lock while it does, unless this folder holds it: FathomError
-        when another process writes.
+        A resumed run writes them again. Takes the lock while it does, unless this folder holds it:
+        FathomError when another process writes.
         """
         with contextlib.nullcontext() if self._locked else self.lock():
             for name in (_METRICS, _INTERVENTIONS):

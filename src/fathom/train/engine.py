@@ -26,7 +26,6 @@ from fathom.train import loop
 from fathom.train.loop import Carry, Health, Plan, Seed
 from fathom.train.memory import require_memory
 
-
 _COPY_AT_MOST = 2**30  # bytes of replay that the host path copies to compile ahead of the first update
 
 
@@ -398,9 +397,8 @@ class HostEngine(Engine):
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
 
     def _fixed(self, horizon: int) -> tuple[list, Any]:
-        """What stays as it is over a chunk, as leaves, and the structure of all that is unpacked from them."""
-        fixed, form = jax.tree.flatten((self.algorithm, np.int32(horizon)))
-        del form
+        """What stays as it is over a chunk, as leaves, and the structure that with the carry they unpack to."""
+        fixed = jax.tree.leaves((self.algorithm, np.int32(horizon)))
         return fixed, jax.tree.structure((self.algorithm, 0, self.carry))
 
     def _compile(self, horizon: int) -> None:

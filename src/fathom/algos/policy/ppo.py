@@ -120,9 +120,9 @@ class PPO(OnPolicy):
             f"{self.num_envs} × num_steps {self.num_steps}); lower minibatches or raise num_steps.",
         )
         require(
-            not self.normalize_advantage or steps >= 2 * self.minibatches,
-            f"minibatches is {self.minibatches}, which leaves one step to a minibatch: its normalised advantage "
-            "is 0 and nothing is learnt. Lower minibatches, or turn normalize_advantage off.",
+            not self.normalize_advantage or -(-steps // self.minibatches) >= 2,
+            f"minibatches is {self.minibatches}, which leaves one step to a minibatch: its normalised "
+            "advantage is 0 and nothing is learnt. Lower minibatches, or turn normalize_advantage off.",
         )
         require_mask_fits(spec)
         action = spec.action_space
