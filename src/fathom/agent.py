@@ -26,7 +26,7 @@ from fathom.core.spaces import Space
 from fathom.core.types import Clock, Masked
 from fathom.envs.base import Env
 from fathom.envs.bridge import as_env
-from fathom.envs.host import HostEnv, pack, unpack
+from fathom.envs.host import HostEnv, Workers, pack, unpack
 from fathom.presets import Preset
 from fathom.runs import provenance, statistics
 from fathom.runs.folder import RunFolder
@@ -88,7 +88,7 @@ class Agent:
         self._trained = 0  # environment steps of all seeds, over all sessions
         self._predictions = 0
         self._parent: dict[str, Any] | None = None  # of a fork: the run and update that it left from
-        self._workers = workers
+        self._workers: Workers = workers
         self._engine: Engine | None = None
         self._folder: RunFolder | None = None
         spec = _spec(self.env, self.env_id)
@@ -205,8 +205,8 @@ class Agent:
                 seconds=session,
                 chunk_seconds=seconds,
                 chunk_steps=steps,
-                sums={name: m.sum for name, m in metrics.items()},
-                counts={name: m.count for name, m in metrics.items()},
+                sums={name: np.asarray(m.sum) for name, m in metrics.items()},
+                counts={name: np.asarray(m.count) for name, m in metrics.items()},
             )
             # Every listener is told, also when an early one asks to stop.
             if any([listener.chunk(report) for listener in listeners]):  # noqa: C419
@@ -506,7 +506,7 @@ def _id_of(given: Any, env: Env | HostEnv) -> str:
         return env.id
     inner = env
     while hasattr(inner, "env"):
-        inner = inner.env
+        inner = inner.env  # pyright: ignore[reportAttributeAccessIssue]
     return type(inner).__name__
 
 

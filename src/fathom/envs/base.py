@@ -110,8 +110,7 @@ def vec_step(
 
     `draws` are this step's of `vec_draws`, made here where not given: the step is the same.
     """
-    if draws is None:
-        draws = jax.tree.map(lambda x: x[0], vec_draws(env, state, 1))
+    given = draws if draws is not None else jax.tree.map(lambda x: x[0], vec_draws(env, state, 1))
 
     def advance(draws: Draws, inner: PyTree, act: PyTree) -> tuple[PyTree, VecStep]:
         inner, step = env.step(draws.key, inner, act)
@@ -119,5 +118,5 @@ def vec_step(
         inner, obs = jax.tree.map(lambda new, old: jnp.where(over, new, old), draws.fresh, (inner, step.obs))
         return inner, VecStep(obs, step.reward, step.terminated, step.truncated, step.obs, step.info)
 
-    inner, vec = jax.vmap(advance)(draws, state.env, action)
+    inner, vec = jax.vmap(advance)(given, state.env, action)
     return VecState(inner, state.key, state.steps + jnp.uint32(1)), vec

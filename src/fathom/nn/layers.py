@@ -121,7 +121,7 @@ class NatureCNN(eqx.Module):
     LEAST = 36  # the smallest side that the three convolutions leave something of
 
     @staticmethod
-    def init(key: Key[Array, ""], shape: tuple[int, int, int], features: int = 512) -> "NatureCNN":
+    def init(key: Key[Array, ""], shape: tuple[int, ...], features: int = 512) -> "NatureCNN":
         """For pictures of this shape (height, width, channels)."""
         *conv_keys, out_key = jax.random.split(key, 4)
         height, width, channels = shape

@@ -21,7 +21,7 @@ from fathom.core.keys import env_seeds
 from fathom.core.module import lift
 from fathom.core.types import Clock, EnvSpec, Rollout
 from fathom.envs.base import Env, spec_of, vec_reset
-from fathom.envs.host import HostEnv
+from fathom.envs.host import HostEnv, Workers
 from fathom.train import loop
 from fathom.train.loop import Carry, Health, Plan, Seed
 from fathom.train.memory import require_memory
@@ -346,7 +346,7 @@ class HostEngine(Engine):
     """The environment is stepped by Python; acting and learning are compiled."""
 
     def __init__(
-        self, algorithm: Algorithm, env: HostEnv, seeds: int = 1, seed: int = 0, workers: str = "auto"
+        self, algorithm: Algorithm, env: HostEnv, seeds: int = 1, seed: int = 0, workers: Workers = "auto"
     ) -> None:
         Engine.__init__(self, algorithm, EnvSpec(env.obs_space, env.action_space, env.id), seeds, seed)
         self.env = env
@@ -397,7 +397,7 @@ class HostEngine(Engine):
         return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
 
     def _fixed(self, horizon: int) -> tuple[list, Any]:
-        """What stays as it is over a chunk, as leaves, and the structure that with the carry they unpack to."""
+        """What stays over a chunk, as leaves, and the structure to which these and the carry unpack."""
         fixed = jax.tree.leaves((self.algorithm, np.int32(horizon)))
         return fixed, jax.tree.structure((self.algorithm, 0, self.carry))
 
@@ -421,7 +421,7 @@ class HostEngine(Engine):
         self, fixed: list, leaves: list, total: Metrics | None, obs: Any, memory: Any, tree: Any
     ) -> tuple:
         assert self._rows is not None
-        rollout = Rollout(*self._rows, ())
+        rollout = Rollout(*self._rows, ())  # pyright: ignore[reportCallIssue]
         if total is None:
             total = self._no_metrics(fixed, leaves, rollout, obs, memory, tree)
         return _learn_host(
@@ -430,12 +430,13 @@ class HostEngine(Engine):
 
     def _no_metrics(self, *arguments: Any) -> Metrics:
         """Metrics of no update yet: given from the first on, so that one program serves all."""
-        if self._zero is None:
+        zero = self._zero
+        if zero is None:
             fixed, leaves, *rest, tree = arguments
             call = partial(_learn_host, tree=tree, plan=self.plan, seeds=self.seeds)
             shapes = jax.eval_shape(call, fixed, leaves, None, *rest)[1]
-            self._zero = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
-        return self._zero
+            zero = self._zero = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+        return zero
 
     def _store(self, t: int, row: tuple) -> None:
         """Write one row into the preallocated rollout, [seed, time, env, ...] or [time, env, ...]."""
@@ -517,7 +518,7 @@ class HostEngine(Engine):
 
 
 def make_engine(
-    algorithm: Algorithm, env: Env | HostEnv, seeds: int, seed: int, workers: str = "auto"
+    algorithm: Algorithm, env: Env | HostEnv, seeds: int, seed: int, workers: Workers = "auto"
 ) -> Engine:
     """The engine that fits the environment."""
     if isinstance(env, Env):

@@ -135,6 +135,7 @@ def collect(algorithm: Algorithm, env: Env, plan: Plan, seed: Seed, clock: Clock
         row = Rollout(obs, action, vec.reward, vec.terminated, vec.truncated, vec.final_obs, extras, ())
         return (env_state, vec.obs, memory), row
 
+    assert seed.env is not None
     start = (seed.env, seed.obs, seed.memory)
     keys = jax.vmap(lambda t: act_key(seed.key, clock, t))(jnp.arange(plan.rows))
     draws = (keys, vec_draws(env, seed.env, plan.rows))
@@ -177,6 +178,7 @@ def learn(
         learner, learnt = algorithm.update(seed.learner, rollout, key, clock)
         seed = eqx.tree_at(lambda s: s.learner, seed, learner)
     elif isinstance(algorithm, OffPolicy):
+        assert seed.replay is not None
         replay = replays.add(seed.replay, rollout, ring)
         after = replays.advance(ring, plan.rows, plan.ring_rows)
         learner, learnt = learn_from_replay(

@@ -41,7 +41,8 @@ def configure() -> None:
     Nor where JAX was imported before Fathom could quiet it: XLA then prints kilobytes of warnings whenever it
     loads a program from the cache.
     """
-    if jax.config.jax_compilation_cache_dir is not None or not fathom.XLA_IS_QUIET:
+    chosen = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen is not None or not fathom.XLA_IS_QUIET:
         return
     folder = cache_dir() / "xla" / processor_id()
     try:

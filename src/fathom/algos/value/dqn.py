@@ -151,7 +151,9 @@ class DQN(OffPolicy):
         """Lines 6 to 8 on one minibatch."""
         target = self.td_target(state, batch)  # line 6
         grads, (metrics, priorities) = jax.grad(self.loss, has_aux=True)(state.params, batch, target)
-        step_size = self.learning_rate * (1.0 - clock.progress if self.anneal_lr else 1.0)
+        step_size = schedules.linear(
+            self.learning_rate, 0.0 if self.anneal_lr else self.learning_rate, clock.progress
+        )
         params, opt_state, norm = optim.descend(  # line 7
             self.optimizer(), state.params, grads, state.opt_state, step_size
         )
