@@ -13,7 +13,7 @@ from fathom.core.spaces import Box, Discrete
 from fathom.core.spaces import Masked as MaskedSpace
 from fathom.core.types import Masked, TimeStep
 from fathom.envs import registry
-from fathom.envs.base import Env
+from fathom.envs.base import Env, first_key
 from fathom.envs.checker import check
 from fathom.envs.classic.cartpole import CartPole
 from fathom.envs.wrappers import TimeLimit
@@ -339,7 +339,7 @@ class Ageing(Walk):
 
     def reset(self, key):
         x = jax.random.uniform(key, (1,), jnp.float32)
-        first = key == jax.random.split(jax.random.key(0))[1]
+        first = key == first_key(jax.random.key(0))
         return (x, jnp.where(first, 0, 5)), x
 
     def step(self, key, state, action):

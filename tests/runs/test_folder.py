@@ -145,7 +145,7 @@ def test_resuming_drops_later_lines_and_a_torn_one(folder):
     folder.close()
     with open(folder.path / "metrics.jsonl", "a") as file:
         file.write('{"update": 4, "su')
-    folder.go_back(after_update=2)
+    folder.go_back(2)
     folder.append_metrics({"update": 3})
     assert [line["update"] for line in folder.read_metrics()] == [1, 2, 3]
     assert len((folder.path / "metrics.jsonl").read_text().splitlines()) == 3
