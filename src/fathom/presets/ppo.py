@@ -39,7 +39,7 @@ PRESETS = (
             "normalize_reward": True,
         },
         source=_OWN,
-        expected="at least -175",
+        expected="-186 on seeds 1000 to 1009; -167.5 on the seeds it was tuned on",
     ),
     Preset(
         name="ppo-acrobot",
