@@ -9,7 +9,7 @@ from jaxtyping import Array, Key, PyTree
 from fathom.core.errors import FathomError
 from fathom.core.module import Config
 from fathom.core.spaces import Discrete, Masked, MultiDiscrete, flat_size
-from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Rollout
+from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Rollout, Transition
 
 Metrics = dict[str, Metric]
 
@@ -72,6 +72,26 @@ class OffPolicy(Algorithm):
         self, state: PyTree, batch: Batch, key: Key[Array, ""], clock: Clock
     ) -> tuple[PyTree, Metrics, Array | None]:
         """Learn from one batch; the third value is the batch's new priorities, or None for uniform replay."""
+
+
+class Online(Algorithm):
+    """Learns at every step from the transition just made, as the algorithms of textbooks do.
+
+    `num_steps` steps make one update of the engine: it is how often a run counts, reports and can be cut, and
+    what is learnt does not depend on it.
+    """
+
+    num_steps: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def update(
+        self, state: PyTree, memory: PyTree, step: Transition, key: Key[Array, ""], clock: Clock
+    ) -> tuple[PyTree, PyTree, Metrics]:
+        """Learn from one step of every environment.
+
+        `memory` is as `act` left it: eligibility traces, the last n steps, an action chosen ahead. What is
+        returned of it goes to the next `act`, fresh (`init_memory`) where the episode ended with this step.
+        """
 
 
 def require(condition: bool, message: str) -> None:

@@ -54,6 +54,18 @@ class Rollout(eqx.Module):
     memory: PyTree  # the policy's memory before the first step, [env, ...]
 
 
+class Transition(eqx.Module):
+    """The step that a vector of environments has just made; every leaf is [env, ...]."""
+
+    obs: Obs
+    action: Action
+    reward: Float[Array, " env"]
+    terminated: Bool[Array, " env"]
+    truncated: Bool[Array, " env"]
+    final_obs: Obs  # s_{t+1} as it was before any reset
+    extras: dict[str, Any]  # what `act` wants `update` to have
+
+
 class Batch(eqx.Module):
     """Transitions drawn from a replay buffer; every leaf is [batch, ...].
 
