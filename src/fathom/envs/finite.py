@@ -29,7 +29,7 @@ class Outcomes(NamedTuple):
 
 
 class FiniteEnv(Env):
-    """An environment of states 0, …, `num_states` − 1: one function, `outcomes`, is simulator and MDP at once.
+    """An environment of states 0, …, `num_states` − 1: its one function `outcomes` is simulator and MDP.
 
     The state is the number itself, an int32 scalar.
     """
