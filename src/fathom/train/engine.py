@@ -22,7 +22,7 @@ from fathom.core.module import lift
 from fathom.core.types import Clock, EnvSpec, Rollout, Transition
 from fathom.envs.base import Env, spec_of, vec_reset
 from fathom.envs.host import HostEnv, Workers
-from fathom.train import loop
+from fathom.train import loop, runtime
 from fathom.train.loop import Carry, Health, Plan, Seed
 from fathom.train.memory import require_memory
 
@@ -258,6 +258,9 @@ class NativeEngine(Engine):
         """Nothing is held outside."""
 
 
+_host_jit = partial(jax.jit, compiler_options=runtime.one_thread())
+
+
 @partial(jax.jit, static_argnames=("plan", "seeds"))
 def _init_host(algorithm: Algorithm, keys: Array, obs: PyTree, spec: Any, plan: Plan, seeds: int) -> Carry:
     def one(key: Array, obs: PyTree) -> Seed:
@@ -266,33 +269,42 @@ def _init_host(algorithm: Algorithm, keys: Array, obs: PyTree, spec: Any, plan: 
     return Carry(over_seeds(one, seeds > 1, 0)(keys, obs), loop.init_shared())
 
 
-@partial(jax.jit, static_argnames=("tree", "plan", "seeds"))
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"))
 def _act_host(
     fixed: list,
     leaves: list,
     memory: PyTree,
     obs: PyTree,
     over: Array,
+    keys: Key[Array, "... time"],
     t: Array,
     tree: Any,
     plan: Plan,
     seeds: int,
 ) -> tuple[PyTree, PyTree, PyTree]:
-    """One call of `act` for all seeds.
+    """One call of `act` for all seeds, with the t-th of `_act_keys`.
 
     Algorithm, horizon (`fixed`) and carry come as flat leaves: flattening modules costs as much as acting.
     """
     algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
     clock = loop.clock_of(carry.shared, horizon, plan)
 
-    def one(learner: PyTree, memory: PyTree, obs: PyTree, over: Array, key: Array) -> tuple:
+    def one(learner: PyTree, memory: PyTree, obs: PyTree, over: Array, keys: Array) -> tuple:
         memory = loop.reset_memory(algorithm, learner, memory, over)
-        return algorithm.act(learner, memory, obs, loop.act_key(key, clock, t), clock, True)
+        return algorithm.act(learner, memory, obs, keys[t], clock, True)
 
-    return over_seeds(one, seeds > 1, 0)(carry.seeds.learner, memory, obs, over, carry.seeds.key)
+    return over_seeds(one, seeds > 1, 0)(carry.seeds.learner, memory, obs, over, keys)
 
 
-@partial(jax.jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "total"))
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"))
+def _act_keys(fixed: list, leaves: list, tree: Any, plan: Plan, seeds: int) -> Key[Array, "... time"]:
+    """The keys of all calls of `act` in an update: drawn in one call, they cost next to nothing each."""
+    _, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+    clock = loop.clock_of(carry.shared, horizon, plan)
+    return over_seeds(lambda key: loop.act_keys(key, clock, plan), seeds > 1, 0)(carry.seeds.key)
+
+
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "total"))
 def _learn_host(
     fixed: list,
     leaves: list,
@@ -323,7 +335,7 @@ def _learn_host(
     return jax.tree.leaves(carry), metrics, health, health.ok
 
 
-@partial(jax.jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "learnt"))
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "learnt"))
 def _online_host(
     fixed: list,
     leaves: list,
@@ -353,7 +365,7 @@ def _online_host(
     return jax.tree.leaves(Carry(seed, carry.shared)), learnt, action, extras
 
 
-@partial(jax.jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "learnt", "total"))
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "learnt", "total"))
 def _account_host(
     fixed: list,
     leaves: list,
@@ -488,9 +500,9 @@ class HostEngine(Engine):
             self._compile_online(fixed, tree)
             return
         memory, obs, over = self.carry.seeds.memory, self.obs, self._never_over
-        out = _act_host(
-            fixed, self._leaves, memory, obs, over, np.int32(0), tree=tree, plan=self.plan, seeds=self.seeds
-        )
+        options = {"tree": tree, "plan": self.plan, "seeds": self.seeds}
+        keys = _act_keys(fixed, self._leaves, **options)
+        out = _act_host(fixed, self._leaves, memory, obs, over, keys, np.int32(0), **options)
         action, memory, extras = jax.device_get(out)
         self._store(0, (obs, action, over.astype(np.float32), over, over, obs, extras))
         if self.replay_bytes > _COPY_AT_MOST:
@@ -501,7 +513,8 @@ class HostEngine(Engine):
 
     def _compile_online(self, fixed: list, tree: Any) -> None:
         """Both programs, on a copy of the carry that is thrown away."""
-        call = partial(_online_host, tree=tree, plan=self.plan, seeds=self.seeds)
+        options = {"tree": tree, "plan": self.plan, "seeds": self.seeds}
+        call = partial(_online_host, **options)
         leaves = [jnp.copy(leaf) for leaf in self._leaves]
         obs, over, zero = self.obs, self._never_over, np.int32(0)
         leaves, _, action, extras = call(fixed, leaves, {}, None, obs, zero)
@@ -509,8 +522,10 @@ class HostEngine(Engine):
         self._store(0, (*row, {}))
         step = Transition(*row, extras)  # pyright: ignore[reportCallIssue]
         rows = self._transitions()
-        end = partial(_account_host, tree=tree, plan=self.plan, seeds=self.seeds)
-        shapes = jax.eval_shape(end, fixed, leaves, None, None, step, rows, obs)[1]
+        end = partial(_account_host, **options)
+        shapes = jax.eval_shape(
+            partial(_account_host.__wrapped__, **options), fixed, leaves, None, None, step, rows, obs
+        )[1]
         self._zero = {k: jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), m) for k, m in shapes.items()}
         self._learnt_zero = {k: m for k, m in self._zero.items() if k not in loop.EPISODE_METRICS}
         leaves, learnt, *_ = call(fixed, leaves, self._learnt_zero, step, obs, zero)
@@ -537,7 +552,7 @@ class HostEngine(Engine):
         zero = self._zero
         if zero is None:
             fixed, leaves, *rest, tree = arguments
-            call = partial(_learn_host, tree=tree, plan=self.plan, seeds=self.seeds)
+            call = partial(_learn_host.__wrapped__, tree=tree, plan=self.plan, seeds=self.seeds)
             shapes = jax.eval_shape(call, fixed, leaves, None, *rest)[1]
             zero = self._zero = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
         return zero
@@ -572,17 +587,11 @@ class HostEngine(Engine):
 
     def _collect(self, fixed: list, tree: Any) -> PyTree:
         memory, obs, over = self.carry.seeds.memory, self.obs, self._never_over
+        options = {"tree": tree, "plan": self.plan, "seeds": self.seeds}
+        keys = _act_keys(fixed, self._leaves, **options)
         for t in range(self.plan.rows):
             action, memory, extras = _act_host(
-                fixed,
-                self._leaves,
-                memory,
-                obs,
-                over,
-                np.int32(t),
-                tree=tree,
-                plan=self.plan,
-                seeds=self.seeds,
+                fixed, self._leaves, memory, obs, over, keys, np.int32(t), **options
             )
             (reward, terminated, truncated, final), following = self._step(action)
             self._store(t, (obs, action, reward, terminated, truncated, final, extras))

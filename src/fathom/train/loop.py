@@ -167,7 +167,7 @@ def collect(algorithm: Algorithm, env: Env, plan: Plan, seed: Seed, clock: Clock
 
     assert seed.env is not None
     start = (seed.env, seed.obs, seed.memory)
-    keys = jax.vmap(lambda t: act_key(seed.key, clock, t))(jnp.arange(plan.rows))
+    keys = act_keys(seed.key, clock, plan)
     draws = (keys, vec_draws(env, seed.env, plan.rows))
     (env_state, obs, memory), rollout = jax.lax.scan(step, start, draws)
     rollout = eqx.tree_at(lambda r: r.memory, rollout, seed.memory)
@@ -227,6 +227,11 @@ def account(seed: Seed, rows: Rollout | Transition, learnt: Metrics) -> tuple[Se
     seed, metrics = episode_metrics(seed, rows)
     metrics |= learnt
     return seed, metrics, health_of(rows, metrics)
+
+
+def act_keys(root: Key[Array, ""], clock: Clock, plan: Plan) -> Key[Array, " time"]:
+    """The keys of all steps of this update."""
+    return jax.vmap(lambda t: act_key(root, clock, t))(jnp.arange(plan.rows))
 
 
 def reset_memory(algorithm: Algorithm, learner: PyTree, memory: PyTree, over: Bool[Array, " env"]) -> PyTree:
