@@ -127,3 +127,13 @@ def test_global_norm():
     tree = {"w": jnp.asarray([[3.0, 0.0]]), "b": jnp.asarray(4.0), "step": jnp.asarray(9)}
     assert float(jax.jit(global_norm)(tree)) == 5.0
     assert float(global_norm({})) == 0.0
+
+
+@pytest.mark.parametrize("size", [1024, 1025, 4096, 10_007])
+def test_global_norm_of_large_arrays_counts_every_element(size):
+    x = jax.random.normal(jax.random.key(size), (size,))
+    expected = np.sqrt(np.square(np.asarray(x, np.float64)).sum())
+    norms = [float(f({"x": x})) for f in (statistics.global_norm, jax.jit(statistics.global_norm))]
+    np.testing.assert_allclose(norms, expected, rtol=1e-6)
+    batched = jax.vmap(statistics.global_norm)(jnp.stack([x, 2.0 * x]))
+    np.testing.assert_allclose(batched, [expected, 2 * expected], rtol=1e-6)

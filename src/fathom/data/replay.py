@@ -84,19 +84,34 @@ def advance(ring: Ring, written: int, rows: int) -> Ring:
     return Ring((ring.cursor + written) % rows, jnp.minimum(ring.filled + written, rows))
 
 
-def sample(
-    replay: Replay, ring: Ring, key: Key[Array, ""], batch_size: int, n_step: int, gamma: Float[Array, ""]
-) -> Batch:
+class Draw(eqx.Module):
+    """Which transitions a batch is made of."""
+
+    first: Int[Array, "... batch"]  # the row in which the transition starts
+    env: Int[Array, "... batch"]
+
+
+def draw(rows: int, num_envs: int, ring: Ring, key: Key[Array, ""], batch_size: int, n_step: int) -> Draw:
     """Draw transitions uniformly, with replacement, from those whose n-step window has been collected.
+
+    Apart from `gather`, so that the draws of a whole round can be made in one batch before it: inside a scan
+    each Threefry call is a loop of its own.
+    """
+    row_key, env_key = jax.random.split(key)
+    start = jax.random.randint(row_key, (batch_size,), 0, jnp.maximum(ring.filled - (n_step - 1), 1))
+    env = jax.random.randint(env_key, (batch_size,), 0, num_envs)
+    return Draw((ring.cursor - ring.filled + start) % rows, env)
+
+
+def gather(replay: Replay, drawn: Draw, n_step: int, gamma: Float[Array, ""]) -> Batch:
+    """The transitions drawn, [batch, ...].
 
     A window ends early where its episode does: R = Σ_{i<k} γ^i r_{t+i}, and the discount is γ^k for the k
     steps really used, 0 where the k-th terminated. It never crosses an episode's end nor the ring's cursor.
     """
-    rows, num_envs = replay.reward.shape
-    row_key, env_key = jax.random.split(key)
-    start = jax.random.randint(row_key, (batch_size,), 0, jnp.maximum(ring.filled - (n_step - 1), 1))
-    env = jax.random.randint(env_key, (batch_size,), 0, num_envs)
-    first = (ring.cursor - ring.filled + start) % rows
+    rows = replay.reward.shape[0]
+    first, env = drawn.first, drawn.env
+    batch_size = first.shape[0]
 
     reward = jnp.zeros(batch_size)
     discount = jnp.ones(batch_size)
@@ -117,3 +132,11 @@ def sample(
         next_obs=jax.tree.map(lambda x: x[last, env], replay.final_obs),
         weight=jnp.ones(batch_size),
     )
+
+
+def sample(
+    replay: Replay, ring: Ring, key: Key[Array, ""], batch_size: int, n_step: int, gamma: Float[Array, ""]
+) -> Batch:
+    """One batch: `draw`, then `gather`."""
+    rows, num_envs = replay.reward.shape
+    return gather(replay, draw(rows, num_envs, ring, key, batch_size, n_step), n_step, gamma)

@@ -26,7 +26,21 @@ def clipped_adam(max_grad_norm: Any, eps: Any = 1e-8) -> optax.GradientTransform
 
     The direction comes without a step size: `descend` applies it.
     """
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=eps))
+    return optax.chain(clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=eps))
+
+
+def clip_by_global_norm(max_grad_norm: Any) -> optax.GradientTransformation:
+    """Gradients scaled down to a global norm of `max_grad_norm` where it is larger; NaN where it is NaN.
+
+    Optax's own takes the norm anew; with `global_norm` XLA shares it with the one that `descend` returns.
+    """
+
+    def update(grads: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        norm = global_norm(grads)
+        scale = jnp.where(norm < max_grad_norm, 1.0, max_grad_norm / norm)
+        return jax.tree.map(lambda g: g * scale, grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def start(optimizer: optax.GradientTransformation, params: Any) -> optax.OptState:
@@ -46,10 +60,10 @@ def descend(
     direction: Any
     # Optax mixes integer counts with floats, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
-        direction, opt_state = optimizer.update(gradient, opt_state)
+        direction, opt_state = optimizer.update(gradient, jax.tree.map(_flush, opt_state))
     theta, unpack = _pack(params)
     moved = jax.tree.map(lambda p, d: p - step_size * d, theta, direction)
-    return unpack(moved), jax.tree.map(_flush, opt_state), global_norm(gradient)
+    return unpack(moved), opt_state, global_norm(gradient)
 
 
 def _pack(tree: T) -> tuple[list[Array], Callable[[list[Array]], T]]:

@@ -122,5 +122,25 @@ def explained_variance(
 
 def global_norm(tree: PyTree) -> Float[Array, ""]:
     """√Σx² over all elements of all float leaves; 0 for none. Overflows float32 above 1.8·10¹⁹."""
-    squares = [jnp.square(x.astype(jnp.float32)).sum() for x in jax.tree.leaves(tree) if _is_float(x)]
-    return jnp.sqrt(sum(squares, jnp.zeros((), jnp.float32)))
+    floats = [x.astype(jnp.float32) for x in jax.tree.leaves(tree) if _is_float(x)]
+    return jnp.sqrt(sum(map(_sum_of_squares, floats), jnp.zeros((), jnp.float32)))
+
+
+_LANES = 64  # partial sums side by side
+
+
+def _sum_of_squares(x: Float[Array, "..."]) -> Float[Array, ""]:
+    """Σx². On CPU in lanes: XLA adds up 65,536 squares in 90-150 µs, and in 16 µs as a loop over rows of 64."""
+    whole = x.size - x.size % _LANES
+    if x.size <= 1024:
+        return jnp.square(x).sum()
+
+    def add(total: Array, row: Array) -> tuple[Array, None]:
+        return total + jnp.square(row), None
+
+    def in_lanes(x: Array) -> Array:
+        flat = x.ravel()
+        lanes, _ = jax.lax.scan(add, jnp.zeros(_LANES), flat[:whole].reshape(-1, _LANES))
+        return lanes.sum() + jnp.square(flat[whole:]).sum()
+
+    return jax.lax.platform_dependent(x, cpu=in_lanes, default=lambda x: jnp.square(x).sum())

@@ -282,18 +282,23 @@ def learn_from_replay(
     learning: Bool[Array, ""],
 ) -> tuple[PyTree, Metrics]:
     """A round of gradient steps on batches drawn from replay, or nothing while it fills."""
+    rows, num_envs = replay.reward.shape
+    indices = jnp.arange(plan.gradient_steps)
 
-    def gradient_step(learner: PyTree, i: Array) -> tuple[PyTree, Metrics]:
+    def draws(i: Array) -> tuple[replays.Draw, Array]:
         sample_key, update_key = jax.random.split(numbered(key, i))
-        batch = replays.sample(
-            replay, ring, sample_key, algorithm.batch_size, algorithm.n_step, jnp.asarray(algorithm.gamma)
-        )
+        drawn = replays.draw(rows, num_envs, ring, sample_key, algorithm.batch_size, algorithm.n_step)
+        return drawn, update_key
+
+    def gradient_step(learner: PyTree, given: tuple[Array, tuple]) -> tuple[PyTree, Metrics]:
+        i, (drawn, update_key) = given
+        batch = replays.gather(replay, drawn, algorithm.n_step, jnp.asarray(algorithm.gamma))
         now = eqx.tree_at(lambda c: c.gradient_step, clock, clock.gradient_step + i)
         learner, metrics, _ = algorithm.update(learner, batch, update_key, now)
         return learner, metrics
 
     def steps(learner: PyTree) -> tuple[PyTree, Metrics]:
-        learner, metrics = jax.lax.scan(gradient_step, learner, jnp.arange(plan.gradient_steps))
+        learner, metrics = jax.lax.scan(gradient_step, learner, (indices, jax.vmap(draws)(indices)))
         return learner, jax.tree.map(lambda x: x.sum(axis=0), metrics)
 
     shapes = jax.eval_shape(steps, learner)[1]
