@@ -136,7 +136,8 @@ def evaluate_policy(
         if earns.any():
             raise FathomError(
                 f"gamma = 1, but from state {earns.argmax()} this policy never ends, and its rewards "
-                "go on for ever: its value is not finite. Take gamma below 1, or `evaluate_within` a number of steps."
+                "go on for ever: its value is not finite. Take gamma below 1, or `evaluate_within` a number "
+                "of steps."
             )
         transitions = scipy.sparse.diags_array((~stuck).astype(np.float64)) @ transitions
     if method == "linear":
