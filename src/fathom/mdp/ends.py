@@ -84,6 +84,12 @@ def end_components(
         staying &= ~leaving
 
 
+def for_ever(chain: MDP) -> Bool[np.ndarray, " state"]:
+    """The states of an MDP of one action that are come back to for ever, with no end."""
+    _, staying = end_components(chain, np.ones((chain.num_states, 1), np.bool_))
+    return staying[:, 0]
+
+
 def warn_if_unreachable(mdp: MDP) -> None:
     """Warns where episodes can end in the MDP but not from each state in which they start."""
     if not ((mdp.prob > 0) & mdp.terminated).any():

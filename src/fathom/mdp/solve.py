@@ -16,7 +16,7 @@ import scipy.sparse.linalg
 from jaxtyping import Bool, Float, Int
 
 from fathom.core.errors import FathomError, UnknownName
-from fathom.mdp.ends import can_end, ending_policy, undiscounted, warn_if_unreachable
+from fathom.mdp.ends import ending_policy, for_ever, undiscounted, warn_if_unreachable
 from fathom.mdp.model import MDP
 
 TIE = 1e-8  # actions whose values differ by less than this part of the largest value count as equally good
@@ -130,16 +130,19 @@ def evaluate_policy(
     gamma, backup = _checked(gamma), Backup(mdp, gamma)
     transitions, reward = gamma * mdp.policy_transitions(policy), mdp.policy_reward(policy)
     if gamma == 1:
-        played = mdp.action_probs(policy) > 0
-        stuck = ~can_end(mdp, played)
-        earns = stuck & ((mdp.prob > 0) & (mdp.reward != 0) & played[:, :, None]).any(axis=(1, 2))
+        chain = mdp.action_probs(policy)[:, :, None] * mdp.prob
+        shape = (mdp.num_states, 1, -1)
+        endless = for_ever(
+            MDP(*(x.reshape(shape) for x in (chain, mdp.next_state, mdp.reward, mdp.terminated)), mdp.start)
+        )
+        earns = endless & ((chain > 0) & (mdp.reward != 0)).any(axis=(1, 2))
         if earns.any():
             raise FathomError(
                 f"gamma = 1, but from state {earns.argmax()} this policy never ends, and its rewards "
                 "go on for ever: its value is not finite. Take gamma below 1, or `evaluate_within` a number "
                 "of steps."
             )
-        transitions = scipy.sparse.diags_array((~stuck).astype(np.float64)) @ transitions
+        transitions = scipy.sparse.diags_array((~endless).astype(np.float64)) @ transitions
     if method == "linear":
         found = _Found(_solve_linear(transitions, reward), [], True, 0)
     elif method == "sweeps":
