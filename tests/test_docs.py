@@ -111,3 +111,11 @@ def test_the_environment_written_in_the_docs_passes_the_checker_and_trains() -> 
     agent = Agent(PPO(num_envs=4, num_steps=32, minibatches=2, hidden=(4,)), env).learn(128)
     assert agent.engine.advance(1, 2)["episode_length"].count > 0
     agent.close()
+
+
+def test_the_mdp_written_in_the_docs_has_the_values_written_beside_it() -> None:
+    block = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "mdp.md").read_text("utf-8"), re.DOTALL)[0]
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    assert scope["solution"].values == pytest.approx([14.9, 11.0, 10.0])
+    assert "# 14.9, 11, 10" in block

@@ -15,6 +15,7 @@ SAYS = {
     "resume_and_fork": ["resumed at step ", "resumed 100.0%", "forked: mean return "],
     "action_masks": ["won minus lost", " 1 stones: take 1  right", " 4 stones: take "],
     "change_settings_live": ["· train", " steps  return ", "greedy return: ", "interventions: "],
+    "exact_solution": ["value of the start: 0.542026", "within 100 steps: 0.7402", "clock: 0.7442"],
     "compare_seeds": ["careful: mean ", "bold: mean ", "with probability ", "curves: compare_seeds.png"],
 }
 STEPS = {"action_masks": 2_000}  # DQN begins to learn after 1,000
