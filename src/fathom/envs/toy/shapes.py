@@ -31,7 +31,8 @@ def point(x: Any, y: Any) -> Float[Array, "2"]:
 
 def shown(points: Any, where: Any) -> Array:
     """The points where `where` is true, far outside of any picture elsewhere."""
-    return jnp.where(jnp.asarray(where), jnp.asarray(points, jnp.float32), jnp.float32(_OFF_STAGE))
+    at: Array = jnp.asarray(points, jnp.float32)
+    return jnp.where(jnp.asarray(where), at, jnp.full_like(at, _OFF_STAGE))
 
 
 def chain(names: Sequence[str], at: Int[Array, ""], ends: Sequence[int] = ()) -> Scene:
