@@ -48,12 +48,28 @@ def _classic(file: str, name: str, max_steps: int) -> _Entry:
     return _Entry(f"fathom.envs.classic.{file}:{name}", max_steps, "")
 
 
+def _toy(file: str, name: str, max_steps: int | None = None) -> _Entry:
+    return _Entry(f"fathom.envs.toy.{file}:{name}", max_steps, "")
+
+
 _entries: dict[str, _Entry] = {
     "CartPole-v1": _classic("cartpole", "CartPole", 500),
     "MountainCar-v0": _classic("mountain_car", "MountainCar", 200),
     "MountainCarContinuous-v0": _classic("mountain_car_continuous", "MountainCarContinuous", 999),
     "Pendulum-v1": _classic("pendulum", "Pendulum", 200),
     "Acrobot-v1": _classic("acrobot", "Acrobot", 500),
+    "Blackjack-v1": _toy("blackjack", "Blackjack"),
+    "RandomWalk5-v0": _toy("random_walk", "RandomWalk"),
+    "RandomWalk19-v0": _toy("random_walk", "random_walk_19"),
+    "RandomWalk1000-v0": _toy("random_walk", "random_walk_1000"),
+    "ShortCorridor-v0": _toy("corridor", "ShortCorridor", 1000),
+    "ThreeState-v0": _toy("three_state", "ThreeState", 20),
+    "MaximizationBias-v0": _toy("maximization_bias", "MaximizationBias"),
+    "DeepSea-v0": _toy("deep_sea", "DeepSea"),
+    "Chain-v0": _toy("chain", "Chain", 1000),
+    "Gambler-v0": _toy("gambler", "Gambler"),
+    "CarRental-v0": _toy("car_rental", "CarRental", 100),
+    "AccessControl-v0": _toy("access_control", "AccessControl", 1000),
 }
 
 
