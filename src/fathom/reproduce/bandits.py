@@ -44,13 +44,12 @@ def _reading_of_optimal(label: str, value: float) -> Reading:
     return Reading(_optimal(label), value, axis=OPTIMAL_AXIS, taken=_TAKEN)
 
 
-def _compute(learners: Mapping[str, Online], env: Bandit) -> Callable[[int, int], Outcome]:
-    """The experiment in which each of the learners plays the same problems for 1,000 steps."""
+def _compute(learners: Mapping[str, Online], env: Bandit, words: int = 2) -> Callable[[int, int], Outcome]:
+    """The experiment in which each of the learners plays the same problems; `words` as `play` takes it."""
 
     def compute(runs: int, seed: int) -> Outcome:
-        played = dict(
-            zip(learners, play(tuple(learners.values()), env, runs, STEPS, LAST, seed), strict=True)
-        )
+        results = play(tuple(learners.values()), env, runs, STEPS, LAST, seed, words)
+        played = dict(zip(learners, results, strict=True))
         figures = {}
         for label, one in played.items():
             figures[_reward(label)] = Estimate.of(one.last_reward)
@@ -140,8 +139,7 @@ def _study(runs: int, seed: int) -> Outcome:
     figures, curves = {}, {}
     for method, (exponents, learner) in _STUDY.items():
         values = [2.0**n for n in exponents]
-        # One program for all values of a parameter: it is traced.
-        played = [play((learner(x),), Bandit(), runs, STEPS, LAST, seed)[0] for x in values]
+        played = play(tuple(learner(x) for x in values), Bandit(), runs, STEPS, LAST, seed)
         estimates = [Estimate.of(one.all_reward) for one in played]
         best = int(np.argmax([e.value for e in estimates]))
         figures[f"{method} = {_fraction(values[best])}, its best: reward of {STEPS:,} steps"] = estimates[
@@ -258,7 +256,7 @@ EXPERIMENTS = (
         "Thompson sampling on the 10-armed testbed, beside UCB",
         "the problems of Sutton & Barto 2018, Section 2.3; Thompson sampling is not in the book",
         RUNS,
-        _compute({"Thompson sampling, N(0, 1)": Thompson(), "UCB, c = 2": UCB(c=2.0)}, Bandit()),
+        _compute({"Thompson sampling, N(0, 1)": Thompson(), "UCB, c = 2": UCB(c=2.0)}, Bandit(), words=10),
         _draw_reward,
     ),
 )

@@ -33,11 +33,6 @@ class EpsilonGreedy(Online):
     step_size: float = 0.1  # α, for sample_average off; 0.01 to 0.5
     ties: Literal["random", "first"] = "random"  # which of equally good actions is greedy
 
-    @property
-    def gamma(self) -> float:
-        """No step has consequences for the next: there is nothing to discount."""
-        return 0.0
-
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for problems of more than one state."""
         require_one_state(self, spec)

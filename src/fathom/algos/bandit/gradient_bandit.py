@@ -42,11 +42,6 @@ class GradientBandit(Online):
     step_size: float = 0.1  # α; 0.03 to 0.4
     baseline: bool = True  # compare each reward with the mean of those before
 
-    @property
-    def gamma(self) -> float:
-        """No step has consequences for the next: there is nothing to discount."""
-        return 0.0
-
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for problems of more than one state."""
         require_one_state(self, spec)

@@ -34,11 +34,6 @@ class Thompson(Online):
     prior_count: float = 1.0  # n₀, rewards that the prior is worth; 0.1 to 10
     reward_std: float = 1.0  # σ, standard deviation of a gaussian reward; bernoulli has no use for it
 
-    @property
-    def gamma(self) -> float:
-        """No step has consequences for the next: there is nothing to discount."""
-        return 0.0
-
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for problems of more than one state."""
         require_one_state(self, spec)

@@ -29,11 +29,6 @@ class UCB(Online):
     c: float = 2.0  # c, width of the bounds, in the unit of rewards; 0.5 to 4
     ties: Literal["random", "first"] = "random"  # which of equally good actions is taken
 
-    @property
-    def gamma(self) -> float:
-        """No step has consequences for the next: there is nothing to discount."""
-        return 0.0
-
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for problems of more than one state."""
         require_one_state(self, spec)
