@@ -19,6 +19,7 @@ _PLACES = {
     "Evaluation": "fathom.train.evaluate",
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
+    "QLearning": "fathom.algos.tabular.q_learning",
     "Env": "fathom.envs.base",
     "FathomError": "fathom.core.errors",
     "make": "fathom.envs.registry",
@@ -32,6 +33,7 @@ __all__ = [*_PLACES, "__version__"]
 if TYPE_CHECKING:
     from fathom.agent import Agent as Agent
     from fathom.algos.policy.ppo import PPO as PPO
+    from fathom.algos.tabular.q_learning import QLearning as QLearning
     from fathom.algos.value.dqn import DQN as DQN
     from fathom.core.errors import FathomError as FathomError
     from fathom.envs.base import Env as Env

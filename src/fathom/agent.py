@@ -173,7 +173,7 @@ class Agent:
             target = engine.update + math.ceil(steps / per_update)
         end = self.horizon if horizon is None else math.ceil(horizon / per_update)
         end = max(end, target)
-        require_countable(end)
+        require_countable(end, engine.plan)
         return target, end
 
     def _train(

@@ -9,17 +9,20 @@ import numpy as np
 from fathom.algos.base import Algorithm
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.registry import algorithms
+from fathom.algos.tabular.q_learning import QLearning
 from fathom.algos.value.dqn import DQN
 from fathom.envs.bridge import as_env
 from fathom.train.engine import Engine, make_engine
 
 HORIZON = 40
+FINITE = "tests.contract.finite:cut_walk"
 
 
 @dataclass(frozen=True)
 class Subject:
     algorithm: Algorithm
     every_switch: Algorithm  # all optional parts on, so that every field has something to do
+    env: str = "CartPole-v1"  # what it is tested on
 
 
 SUBJECTS = {
@@ -62,15 +65,26 @@ SUBJECTS = {
             tau=0.5,
         ),
     ),
+    "q_learning": Subject(
+        QLearning(num_envs=2, num_steps=4), QLearning(num_envs=2, num_steps=4, anneal_lr=True), FINITE
+    ),
 }
+
+NETWORKS = sorted(name for name, subject in SUBJECTS.items() if subject.env != FINITE)
 
 assert set(SUBJECTS) == set(algorithms()), "a registered algorithm without a contract test"
 
 
-def engine_of(name: str, backend: str, seeds: int = 1, seed: int = 0, env: Any = "CartPole-v1") -> Engine:
-    engine = make_engine(SUBJECTS[name].algorithm, as_env(env, backend), seeds, seed)
+def engine_of(name: str, backend: str, seeds: int = 1, seed: int = 0) -> Engine:
+    subject = SUBJECTS[name]
+    engine = make_engine(subject.algorithm, as_env(subject.env, backend), seeds, seed)
     engine.start()
     return engine
+
+
+def learnt(learner: Any) -> Any:
+    """What a learner has learnt: its parameters, or all of it where it has none by that name."""
+    return getattr(learner, "params", learner)
 
 
 def bits(tree: Any) -> list[bytes]:

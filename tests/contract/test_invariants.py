@@ -17,7 +17,8 @@ from fathom.train import engine as engines
 from fathom.train import loop
 from fathom.train.engine import make_engine
 
-from .subjects import HORIZON, SUBJECTS, bits, engine_of
+from .finite import sample
+from .subjects import HORIZON, NETWORKS, SUBJECTS, bits, engine_of, learnt
 
 ALGORITHMS = sorted(SUBJECTS)
 PATHS = ("native", "gymnasium")
@@ -41,11 +42,11 @@ def trained(name: str, path: str, splits: list[int], seeds: int = 1, seed: int =
 def test_same_seed_gives_same_bits_and_another_seed_other_parameters(name: str, path: str) -> None:
     first, again, other = (trained(name, path, [12], seed=s) for s in (3, 3, 4))
     assert bits(first) == bits(again)
-    params = [bits(c.seeds.learner.params) for c in (first, other)]
+    params = [bits(learnt(c.seeds.learner)) for c in (first, other)]
     assert params[0] != params[1]
 
 
-@every_algorithm
+@pytest.mark.parametrize("name", NETWORKS)  # a finite environment has few first observations
 @both_paths
 def test_neighbouring_seeds_share_no_environment_stream(name: str, path: str) -> None:
     engine = engine_of(name, path, seeds=4, seed=7)
@@ -68,8 +69,8 @@ def test_chunking_does_not_matter(name: str, path: str, seeds: int) -> None:
 @every_algorithm
 @both_paths
 def test_evaluating_and_watching_change_nothing(name: str, path: str, tmp_path: Any) -> None:
-    subject = SUBJECTS[name].algorithm
-    quiet = Agent(subject, "CartPole-v1", seeds=2, backend=path)
+    subject, env = SUBJECTS[name].algorithm, SUBJECTS[name].env
+    quiet = Agent(subject, env, seeds=2, backend=path)
     steps = quiet.engine.plan.steps
     quiet.learn(steps * 12, chunk_seconds=1e-9)
 
@@ -80,10 +81,10 @@ def test_evaluating_and_watching_change_nothing(name: str, path: str, tmp_path: 
 
         def chunk(self, report: Any) -> None:
             self.agent.evaluate(3)
-            self.agent.predict(np.zeros(4, np.float32), deterministic=False)
+            self.agent.predict(sample(self.agent.env.obs_space, 0), deterministic=False)
 
     watcher = Watcher()
-    watched = Agent(subject, "CartPole-v1", seeds=2, backend=path, out=tmp_path / "run")
+    watched = Agent(subject, env, seeds=2, backend=path, out=tmp_path / "run")
     watcher.agent = watched
     watched.learn(steps * 12, chunk_seconds=1e-9, checkpoint_seconds=0.0, listeners=[watcher])
     assert bits(watched.engine.carry) == bits(quiet.engine.carry)
@@ -94,7 +95,7 @@ def test_evaluating_and_watching_change_nothing(name: str, path: str, tmp_path: 
 @every_algorithm
 @both_paths
 def test_a_fork_without_a_change_equals_its_parent(name: str, path: str) -> None:
-    parent = Agent(SUBJECTS[name].algorithm, "CartPole-v1", seeds=2, backend=path)
+    parent = Agent(SUBJECTS[name].algorithm, SUBJECTS[name].env, seeds=2, backend=path)
     steps = parent.engine.plan.steps
     parent.learn(steps * 6, horizon=steps * 12)
     child = parent.fork()
@@ -107,13 +108,27 @@ def test_a_fork_without_a_change_equals_its_parent(name: str, path: str) -> None
         agent.close()
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_learners_at_every_step_do_not_depend_on_how_many_steps_are_an_update(path: str) -> None:
+    carries = []
+    for num_steps, updates in ((4, 6), (12, 2)):
+        subject = SUBJECTS["q_learning"]
+        algorithm = dataclasses.replace(subject.every_switch, num_steps=num_steps)
+        engine = make_engine(algorithm, as_env(subject.env, path), 1, 0)
+        engine.start()
+        engine.advance(updates, 120 // num_steps)
+        carries.append(dataclasses.replace(engine.carry, shared=None))
+        engine.close()
+    assert bits(carries[0]) == bits(carries[1])
+
+
 @every_algorithm
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_native_path_equals_host_path(name: str, seeds: int) -> None:
     native = engine_of(name, "native", seeds)
-    host = make_engine(
-        SUBJECTS[name].algorithm, as_env(lambda: to_gymnasium(make("CartPole-v1"))), seeds, seed=0
-    )
+    subject = SUBJECTS[name]
+    gymnasium = lambda: to_gymnasium(make(subject.env, "native"))  # noqa: E731
+    host = make_engine(subject.algorithm, as_env(gymnasium, "gymnasium"), seeds, seed=0)
     host.start()
     try:
         for _ in range(6):
@@ -124,7 +139,7 @@ def test_native_path_equals_host_path(name: str, seeds: int) -> None:
             for key in ("episode_return", "episode_length", "reward"):
                 np.testing.assert_allclose(native_metrics[key].sum, host_metrics[key].sum, rtol=1e-5)
                 np.testing.assert_array_equal(native_metrics[key].count, host_metrics[key].count)
-        learners = (native.learner.params, host.learner.params)
+        learners = (learnt(native.learner), learnt(host.learner))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4), *learners)
     finally:
         host.close()
@@ -159,7 +174,7 @@ def test_every_field_is_read(name: str, field: str) -> None:
     algorithm = SUBJECTS[name].every_switch
     spec = dataclasses.fields(type(algorithm))
     entry = next(f for f in spec if f.name == field)
-    env = make("Pendulum-v1" if field == "log_std" else "CartPole-v1")
+    env = make("Pendulum-v1" if field == "log_std" else SUBJECTS[name].env)
     value = getattr(algorithm, field)
     if isinstance(value, float) and not entry.metadata.get("static"):
         assert field in used_floats(name, env), f"{field} is read by nothing"
@@ -176,10 +191,8 @@ def traced(algorithm: Any, env: Any) -> Any:
     def whole(leaves: list) -> Any:
         algorithm = jax.tree.unflatten(tree, leaves)
         carry = engines._init_native.__wrapped__(algorithm, env, jax.random.key(0), plan, 1)
-        clock = loop.clock_of(carry.shared, jnp.asarray(HORIZON), plan)
         learning = loop.is_learning(algorithm, carry.shared, plan)
-        seed, rollout = loop.collect(algorithm, env, plan, carry.seeds, clock)
-        out = loop.learn(algorithm, plan, seed, rollout, clock, carry.shared.ring, learning)
+        out = loop.advance(algorithm, env, plan, carry.seeds, carry.shared, jnp.asarray(HORIZON))
         return out, loop.tick(carry.shared, plan, learning)
 
     return jax.make_jaxpr(whole)(leaves), tree
@@ -212,10 +225,19 @@ def program(algorithm: Any, env: Any) -> str:
     return _PROGRAMS[key]
 
 
+def of_its_own(name: str) -> Any:
+    """The algorithm in a form whose programs no other test compiles."""
+    algorithm = SUBJECTS[name].algorithm
+    size = {"hidden": (7,)} if hasattr(algorithm, "hidden") else {"num_steps": 7}
+    return dataclasses.replace(algorithm, **size)
+
+
+HOST_PROGRAMS = (engines._act_host, engines._learn_host, engines._online_host, engines._account_host)
+
+
 @every_algorithm
 def test_one_compilation_per_program_native(name: str, tmp_path: Any) -> None:
-    subject = dataclasses.replace(SUBJECTS[name].algorithm, hidden=(7,))
-    agent = Agent(subject, "CartPole-v1", out=tmp_path / "run")
+    agent = Agent(of_its_own(name), SUBJECTS[name].env, out=tmp_path / "run")
     steps = agent.engine.plan.steps
     agent.learn(steps * 5)
     compiled = engines._run_native._cache_size()
@@ -228,15 +250,14 @@ def test_one_compilation_per_program_native(name: str, tmp_path: Any) -> None:
 
 @every_algorithm
 def test_one_compilation_per_program_host(name: str, tmp_path: Any) -> None:
-    subject = dataclasses.replace(SUBJECTS[name].algorithm, hidden=(7,))
-    agent = Agent(subject, "CartPole-v1", backend="gymnasium", out=tmp_path / "run")
+    agent = Agent(of_its_own(name), SUBJECTS[name].env, backend="gymnasium", out=tmp_path / "run")
     steps = agent.engine.plan.steps
     agent.learn(steps * 5)
-    compiled = engines._act_host._cache_size(), engines._learn_host._cache_size()
+    compiled = [program._cache_size() for program in HOST_PROGRAMS]
     agent.learn(steps * 7)
     agent.set(gamma=0.9).learn(steps * 3)
     resumed = Agent.resume(tmp_path / "run")
     resumed.learn(steps * 3)
-    assert (engines._act_host._cache_size(), engines._learn_host._cache_size()) == compiled
+    assert [program._cache_size() for program in HOST_PROGRAMS] == compiled
     agent.close()
     resumed.close()

@@ -19,6 +19,9 @@ _ALGORITHMS = {
     "ppo": Entry(
         "fathom.algos.policy.ppo", "PPO", "Proximal Policy Optimization, clipped (Schulman et al. 2017)"
     ),
+    "q_learning": Entry(
+        "fathom.algos.tabular.q_learning", "QLearning", "Q-learning with a table (Watkins 1989)"
+    ),
 }
 
 

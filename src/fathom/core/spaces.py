@@ -266,6 +266,68 @@ def flatten(space: Space, x: Any) -> Array:
     raise FathomError(f"no flat form for the space {space!r}; use one of fathom.core.spaces.")
 
 
+def cardinality(space: Space) -> int:
+    """How many elements a space has: the rows of a table over it.
+
+    FathomError for spaces that are not finite, and for those that 31 bits cannot number.
+    """
+    match space:
+        case Discrete(n=n):
+            count = n
+        case MultiDiscrete(nvec=nvec):
+            count = math.prod(nvec)
+        case MultiBinary(n=n):
+            count = 2**n
+        case Dict(spaces=spaces):
+            count = math.prod(cardinality(s) for s in spaces.values())
+        case Tuple(spaces=spaces):
+            count = math.prod(cardinality(s) for s in spaces)
+        case Masked(obs=inner):
+            count = cardinality(inner)
+        case _:
+            raise FathomError(
+                f"a table has no row for each element of {space!r}: it takes Discrete, MultiDiscrete and "
+                "MultiBinary spaces, and Dict or Tuple of these. DQN and PPO take continuous ones; or "
+                "discretise it in a wrapper."
+            )
+    if count >= 2**31:
+        raise FathomError(
+            f"{space!r} has {count:,} elements, too many for a table. DQN and PPO take such spaces; or "
+            "observe less."
+        )
+    return count
+
+
+def index(space: Space, x: Any) -> Array:
+    """The number of elements [*batch, ...] among all of a finite space, int32 [*batch], from 0.
+
+    Mixed radix: of several components the last changes fastest. FathomError as `cardinality`.
+    """
+    match space:
+        case Discrete(start=start):
+            return x.astype(jnp.int32) - start
+        case MultiDiscrete(nvec=nvec):
+            return _mixed_radix(nvec, [x[..., i].astype(jnp.int32) for i in range(len(nvec))])
+        case MultiBinary(n=n):
+            return _mixed_radix((2,) * n, [x[..., i].astype(jnp.int32) for i in range(n)])
+        case Dict(spaces=spaces):
+            return index(Tuple(tuple(spaces.values())), tuple(x[name] for name in spaces))
+        case Tuple(spaces=spaces):
+            digits = [index(s, e) for s, e in zip(spaces, x, strict=True)]
+            return _mixed_radix(tuple(cardinality(s) for s in spaces), digits)
+        case Masked(obs=inner):
+            return index(inner, x.obs)
+    cardinality(space)
+    raise AssertionError(space)
+
+
+def _mixed_radix(sizes: tuple[int, ...], digits: list[Array]) -> Array:
+    number = digits[0]
+    for size, digit in zip(sizes[1:], digits[1:], strict=True):
+        number = number * size + digit
+    return number
+
+
 def zeros(space: Space) -> Any:
     """An array tree of the space's shapes and dtypes (zeros; not always an element)."""
     match space:

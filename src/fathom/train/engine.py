@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
-from fathom.algos.base import Algorithm, Metrics
+from fathom.algos.base import Algorithm, Metrics, Online
 from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.keys import env_seeds
 from fathom.core.module import lift
-from fathom.core.types import Clock, EnvSpec, Rollout
+from fathom.core.types import Clock, EnvSpec, Rollout, Transition
 from fathom.envs.base import Env, spec_of, vec_reset
 from fathom.envs.host import HostEnv, Workers
 from fathom.train import loop
@@ -45,13 +45,19 @@ def seed_keys(seed: int, seeds: int) -> Key[Array, "..."]:
     return jax.vmap(jax.random.key)(jnp.arange(seed, seed + seeds, dtype=jnp.uint32))
 
 
-def require_countable(horizon: int) -> None:
+def require_countable(horizon: int, plan: Plan) -> None:
     """Raise FathomError for a horizon, in updates, that the counters of a run cannot hold."""
-    if horizon >= 2**31:
+    if horizon * plan.ticks < 2**31:
+        return
+    if plan.ticks > 1:
         raise FathomError(
-            f"the run would take {horizon:,} updates, and counts them in 31 bits; raise num_envs, num_steps "
-            "or train_every, so that each update holds more steps."
+            f"the run would take {horizon * plan.ticks:,} steps of each environment, and counts them in 31 "
+            "bits; raise num_envs, or train for fewer steps."
         )
+    raise FathomError(
+        f"the run would take {horizon:,} updates, and counts them in 31 bits; raise num_envs, num_steps "
+        "or train_every, so that each update holds more steps."
+    )
 
 
 class Engine(abc.ABC):
@@ -83,7 +89,7 @@ class Engine(abc.ABC):
 
     def compile(self, horizon: int) -> float:
         """Compile the program of this run without advancing it; seconds taken."""
-        require_countable(horizon)
+        require_countable(horizon, self.plan)
         start = time.perf_counter()
         self._compile(horizon)
         seconds = time.perf_counter() - start
@@ -95,7 +101,7 @@ class Engine(abc.ABC):
 
         Raises NonFinite at the first update that meets a NaN or an Inf.
         """
-        require_countable(horizon)
+        require_countable(horizon, self.plan)
         before = self.update
         metrics, health = self._advance(n, horizon)
         if health is not None and not bool(health.ok):
@@ -189,12 +195,10 @@ def _run_native(
     """Make n updates, fewer if one meets a NaN. `n` is traced: one program serves every chunk length."""
 
     def one_update(carry: Carry) -> tuple[Carry, Metrics, Health]:
-        clock = loop.clock_of(carry.shared, horizon, plan)
         learning = loop.is_learning(algorithm, carry.shared, plan)
 
         def one(seed: Seed) -> tuple[Seed, Metrics, Health]:
-            seed, rollout = loop.collect(algorithm, env, plan, seed, clock)
-            return loop.learn(algorithm, plan, seed, rollout, clock, carry.shared.ring, learning)
+            return loop.advance(algorithm, env, plan, seed, carry.shared, horizon)
 
         seed, metrics, health = over_seeds(one, seeds > 1, 0)(carry.seeds)
         return Carry(seed, loop.tick(carry.shared, plan, learning)), metrics, health
@@ -319,6 +323,80 @@ def _learn_host(
     return jax.tree.leaves(carry), metrics, health, health.ok
 
 
+@partial(jax.jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "learnt"))
+def _online_host(
+    fixed: list,
+    leaves: list,
+    learnt: Metrics,
+    step: Transition | None,
+    obs: PyTree,
+    t: Array,
+    tree: Any,
+    plan: Plan,
+    seeds: int,
+) -> tuple[list, Metrics, PyTree, PyTree]:
+    """Learn from the step of row t − 1, if given, and act at row t: one call for each step.
+
+    The new carry's leaves, metrics added to `learnt`, the actions and what `update` will want of them.
+    """
+    algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+    clock = loop.clock_of(carry.shared, horizon, plan)
+
+    def one(seed: Seed, step: Transition | None, obs: PyTree) -> tuple[Seed, Metrics, PyTree, PyTree]:
+        seed, metrics = _follow(algorithm, plan, seed, step, t - 1, clock)
+        now = loop.clock_at_row(clock, plan, t)
+        action, memory, extras = loop.act_online(algorithm, seed.learner, seed.memory, obs, seed.key, now)
+        return eqx.tree_at(lambda s: s.memory, seed, memory), metrics, action, extras
+
+    seed, metrics, action, extras = over_seeds(one, seeds > 1, 0)(carry.seeds, step, obs)
+    learnt = jax.tree.map(jnp.add, learnt, metrics) if step is not None else learnt
+    return jax.tree.leaves(Carry(seed, carry.shared)), learnt, action, extras
+
+
+@partial(jax.jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "learnt", "total"))
+def _account_host(
+    fixed: list,
+    leaves: list,
+    learnt: Metrics | None,
+    total: Metrics | None,
+    step: Transition,
+    rows: Transition,
+    obs: PyTree,
+    tree: Any,
+    plan: Plan,
+    seeds: int,
+) -> tuple[list, Metrics, Health, Bool[Array, ""]]:
+    """Learn from the last step of an update, and end it as `_learn_host` does."""
+    algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+    clock = loop.clock_of(carry.shared, horizon, plan)
+
+    def one(
+        seed: Seed, learnt: Metrics | None, step: Transition, rows: Transition, obs: PyTree
+    ) -> tuple[Seed, Metrics, Health]:
+        seed, metrics = _follow(algorithm, plan, seed, step, jnp.asarray(plan.rows - 1, jnp.int32), clock)
+        if learnt is not None:
+            metrics = jax.tree.map(jnp.add, learnt, metrics)
+        seed = eqx.tree_at(lambda s: s.obs, seed, obs)
+        return loop.account(seed, rows, metrics)
+
+    seed, metrics, health = over_seeds(one, seeds > 1, 0)(carry.seeds, learnt, step, rows, obs)
+    if total is not None:
+        metrics = jax.tree.map(jnp.add, total, metrics)
+    carry = Carry(seed, loop.tick(carry.shared, plan, jnp.asarray(True)))
+    return jax.tree.leaves(carry), metrics, health, health.ok
+
+
+def _follow(
+    algorithm: Online, plan: Plan, seed: Seed, step: Transition | None, t: Array, clock: Clock
+) -> tuple[Seed, Metrics]:
+    """Learn from the step of row t, if there is one."""
+    if step is None:
+        return seed, {}
+    now = loop.clock_at_row(clock, plan, t)
+    learner, memory, metrics = loop.learn_from_step(algorithm, seed.learner, seed.memory, step, seed.key, now)
+    return eqx.tree_at(lambda s: (s.learner, s.memory), seed, (learner, memory)), metrics
+
+
 @partial(jax.jit, static_argnames=("plan", "seeds"))
 def _restart_episodes(algorithm: Algorithm, carry: Carry, obs: PyTree, plan: Plan, seeds: int) -> Carry:
     """The carry with all episodes at their start; those cut off count as truncated in the replay."""
@@ -351,11 +429,12 @@ class HostEngine(Engine):
         Engine.__init__(self, algorithm, EnvSpec(env.obs_space, env.action_space, env.id), seeds, seed)
         self.env = env
         self.vector = env.vector(seeds * self.plan.num_envs, workers=workers)
-        self._rows: tuple | None = None
+        self._rows: Any = None
         self._leaves: list = []  # of the carry
         self._form: Any = None
         self._never_over = np.zeros((self.seeds, self.plan.num_envs)[not self.batched :], bool)
-        self._zero: Metrics | None = None
+        self._zero: Metrics | None = None  # metrics of no update yet
+        self._learnt_zero: Metrics = {}  # those of them that an online algorithm gives
 
     @property
     def carry(self) -> Carry:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -405,6 +484,9 @@ class HostEngine(Engine):
         if self._rows is not None:
             return
         fixed, tree = self._fixed(horizon)
+        if isinstance(self.algorithm, Online):
+            self._compile_online(fixed, tree)
+            return
         memory, obs, over = self.carry.seeds.memory, self.obs, self._never_over
         out = _act_host(
             fixed, self._leaves, memory, obs, over, np.int32(0), tree=tree, plan=self.plan, seeds=self.seeds
@@ -416,6 +498,28 @@ class HostEngine(Engine):
         # Learning is compiled on a copy that is thrown away: it must not advance the run.
         copies = [jnp.copy(leaf) for leaf in self._leaves]
         jax.block_until_ready(self._learn(fixed, copies, None, obs, memory, tree))
+
+    def _compile_online(self, fixed: list, tree: Any) -> None:
+        """Both programs, on a copy of the carry that is thrown away."""
+        call = partial(_online_host, tree=tree, plan=self.plan, seeds=self.seeds)
+        leaves = [jnp.copy(leaf) for leaf in self._leaves]
+        obs, over, zero = self.obs, self._never_over, np.int32(0)
+        leaves, _, action, extras = call(fixed, leaves, {}, None, obs, zero)
+        row: tuple = (obs, jax.device_get(action), over.astype(np.float32), over, over, obs)
+        self._store(0, (*row, {}))
+        step = Transition(*row, extras)  # pyright: ignore[reportCallIssue]
+        rows = self._transitions()
+        end = partial(_account_host, tree=tree, plan=self.plan, seeds=self.seeds)
+        shapes = jax.eval_shape(end, fixed, leaves, None, None, step, rows, obs)[1]
+        self._zero = {k: jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), m) for k, m in shapes.items()}
+        self._learnt_zero = {k: m for k, m in self._zero.items() if k not in loop.EPISODE_METRICS}
+        leaves, learnt, *_ = call(fixed, leaves, self._learnt_zero, step, obs, zero)
+        jax.block_until_ready(end(fixed, leaves, learnt, self._zero, step, rows, obs))
+
+    def _transitions(self) -> Transition:
+        """The rows stored last, [time, env, ...]."""
+        assert self._rows is not None
+        return Transition(*self._rows)
 
     def _learn(
         self, fixed: list, leaves: list, total: Metrics | None, obs: Any, memory: Any, tree: Any
@@ -454,6 +558,8 @@ class HostEngine(Engine):
             whole[at] = part
 
     def _advance(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
+        if isinstance(self.algorithm, Online):
+            return self._advance_online(n, horizon)
         fixed, tree = self._fixed(horizon)
         total, health = None, None
         for _ in range(n):
@@ -478,19 +584,41 @@ class HostEngine(Engine):
                 plan=self.plan,
                 seeds=self.seeds,
             )
-            step = self.vector.step(self._join(action))
-            reward, terminated, truncated, final = (
-                step.reward,
-                step.terminated,
-                step.truncated,
-                step.final_obs,
-            )
-            if self.batched:
-                reward, terminated, truncated, final = self._split((reward, terminated, truncated, final))
+            (reward, terminated, truncated, final), following = self._step(action)
             self._store(t, (obs, action, reward, terminated, truncated, final, extras))
-            obs, over = self._split(step.obs), terminated | truncated
+            obs, over = following, terminated | truncated
         self.obs = obs
         return memory
+
+    def _step(self, action: PyTree) -> tuple[tuple, PyTree]:
+        """Step the environments: what the step gave, and the observations to act on next."""
+        step = self.vector.step(self._join(action))
+        given = (step.reward, step.terminated, step.truncated, step.final_obs)
+        return self._split(given), self._split(step.obs)
+
+    def _advance_online(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
+        self._compile(horizon)
+        fixed, tree = self._fixed(horizon)
+        options = {"tree": tree, "plan": self.plan, "seeds": self.seeds}
+        total, health = self._zero, None
+        rows = self._transitions()
+        for _ in range(n):
+            learnt, step = self._learnt_zero, None
+            for t in range(self.plan.rows):
+                self._leaves, learnt, action, extras = _online_host(
+                    fixed, self._leaves, learnt, step, self.obs, np.int32(t), **options
+                )
+                given, following = self._step(action)
+                self._store(t, (self.obs, action, *given, {}))
+                step = Transition(self.obs, action, *given, extras)  # pyright: ignore[reportCallIssue]
+                self.obs = following
+            self._leaves, total, health, ok = _account_host(
+                fixed, self._leaves, learnt, total, step, rows, self.obs, **options
+            )
+            # NumPy rows are handed over without a copy: waiting for `ok` keeps them until they are used.
+            if not bool(ok):
+                break
+        return total if total is not None else {}, health
 
     def snapshot(self) -> dict | None:
         """The environments, where they can be copied."""

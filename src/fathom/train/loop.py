@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from fathom.algos.base import Algorithm, Metrics, OffPolicy, OnPolicy
+from fathom.algos.base import Algorithm, Metrics, OffPolicy, Online, OnPolicy
 from fathom.core.errors import FathomError
 from fathom.core.keys import named, numbered
-from fathom.core.types import Clock, EnvSpec, Masked, Metric, Obs, Rollout
+from fathom.core.types import Action, Clock, EnvSpec, Masked, Metric, Obs, Rollout, Transition
 from fathom.data import replay as replays
 from fathom.envs.base import Draws, Env, VecState, vec_draws, vec_step
+
+EPISODE_METRICS = ("episode_return", "episode_length", "reward")  # those that the loop itself gives
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class Plan:
 
     num_envs: int
     rows: int  # steps of each environment in one update
-    gradient_steps: int  # rounds of `update` on replayed batches; 0 for on-policy algorithms
+    gradient_steps: int  # rounds of `update` on replayed batches; 0 for algorithms without replay
     ring_rows: int  # rows of the replay ring; 0 for none
+    ticks: int = 1  # of the clock: one, or one a row for algorithms that learn at every step
 
     @property
     def steps(self) -> int:
@@ -50,8 +53,10 @@ class Plan:
             rounds = algorithm.gradient_steps * (steps // algorithm.train_every)
             ring = replays.rows_needed(algorithm.buffer_size, algorithm.num_envs, rows)
             return Plan(algorithm.num_envs, rows, rounds, max(ring, rows * 2))
+        if isinstance(algorithm, Online):
+            return Plan(algorithm.num_envs, algorithm.num_steps, 0, 0, ticks=algorithm.num_steps)
         raise FathomError(
-            f"{type(algorithm).__name__} is neither OnPolicy nor OffPolicy; derive it from one of them."
+            f"{type(algorithm).__name__} is none of OnPolicy, OffPolicy and Online; derive it from one."
         )
 
 
@@ -105,6 +110,19 @@ def clock_of(shared: Shared, horizon: Int[Array, ""], plan: Plan) -> Clock:
     return Clock(shared.update, horizon, jnp.asarray(plan.steps, jnp.float32), shared.gradient_step)
 
 
+def clock_at_row(clock: Clock, plan: Plan, t: Int[Array, ""]) -> Clock:
+    """The clock of the t-th row of an update, for algorithms that learn at every step.
+
+    It counts rows, so that schedules and keys do not depend on how many of them the engine calls an update.
+    """
+    return Clock(
+        clock.update * plan.rows + t,
+        clock.horizon * plan.rows,
+        jnp.asarray(plan.num_envs, jnp.float32),
+        clock.gradient_step,
+    )
+
+
 def tick(shared: Shared, plan: Plan, learning: Bool[Array, ""]) -> Shared:
     """The counters after one update, in which gradient steps were made if `learning`."""
     done = jnp.where(learning, plan.gradient_steps, 0).astype(jnp.int32)
@@ -121,6 +139,18 @@ def is_learning(algorithm: Algorithm, shared: Shared, plan: Plan) -> Bool[Array,
     if not isinstance(algorithm, OffPolicy):
         return jnp.asarray(True)
     return ring_after(shared, plan).filled * plan.num_envs >= algorithm.learning_starts
+
+
+def advance(
+    algorithm: Algorithm, env: Env, plan: Plan, seed: Seed, shared: Shared, horizon: Int[Array, ""]
+) -> tuple[Seed, Metrics, Health]:
+    """One update of one seed on native environments."""
+    clock = clock_of(shared, horizon, plan)
+    if isinstance(algorithm, Online):
+        return learn_online(algorithm, env, plan, seed, clock)
+    seed, rollout = collect(algorithm, env, plan, seed, clock)
+    learning = is_learning(algorithm, shared, plan)
+    return learn(algorithm, plan, seed, rollout, clock, shared.ring, learning)
 
 
 def collect(algorithm: Algorithm, env: Env, plan: Plan, seed: Seed, clock: Clock) -> tuple[Seed, Rollout]:
@@ -152,6 +182,53 @@ def act_key(root: Key[Array, ""], clock: Clock, t: Int[Array, ""]) -> Key[Array,
     return numbered(numbered(named(root, "act"), clock.update), t)
 
 
+def learn_online(
+    algorithm: Online, env: Env, plan: Plan, seed: Seed, clock: Clock
+) -> tuple[Seed, Metrics, Health]:
+    """Act, step and learn for `plan.rows` steps of each native environment."""
+
+    def row(carry: tuple, ahead: tuple[Array, Draws]) -> tuple[tuple, tuple[Transition, Metrics]]:
+        env_state, obs, learner, memory = carry
+        t, draws = ahead
+        now = clock_at_row(clock, plan, t)
+        action, memory, extras = act_online(algorithm, learner, memory, obs, seed.key, now)
+        env_state, vec = vec_step(env, env_state, action, draws)
+        step = Transition(obs, action, vec.reward, vec.terminated, vec.truncated, vec.final_obs, extras)
+        learner, memory, metrics = learn_from_step(algorithm, learner, memory, step, seed.key, now)
+        return (env_state, vec.obs, learner, memory), (step, metrics)
+
+    assert seed.env is not None
+    start = (seed.env, seed.obs, seed.learner, seed.memory)
+    ahead = (jnp.arange(plan.rows, dtype=jnp.int32), vec_draws(env, seed.env, plan.rows))
+    (env_state, obs, learner, memory), (steps, learnt) = jax.lax.scan(row, start, ahead)
+    seed = eqx.tree_at(lambda s: (s.env, s.obs, s.learner, s.memory), seed, (env_state, obs, learner, memory))
+    return account(seed, steps, jax.tree.map(lambda x: x.sum(axis=0), learnt))
+
+
+def act_online(
+    algorithm: Online, learner: PyTree, memory: PyTree, obs: Obs, root: Key[Array, ""], clock: Clock
+) -> tuple[Action, PyTree, dict[str, Any]]:
+    """`act` at the row that the clock shows."""
+    key = numbered(named(root, "act"), clock.update)
+    return algorithm.act(learner, memory, obs, key, clock, True)
+
+
+def learn_from_step(
+    algorithm: Online, learner: PyTree, memory: PyTree, step: Transition, root: Key[Array, ""], clock: Clock
+) -> tuple[PyTree, PyTree, Metrics]:
+    """`update` at the row that the clock shows; the memory is fresh where the step ended an episode."""
+    key = numbered(named(root, "update"), clock.update)
+    learner, memory, metrics = algorithm.update(learner, memory, step, key, clock)
+    return learner, reset_memory(algorithm, learner, memory, step.terminated | step.truncated), metrics
+
+
+def account(seed: Seed, rows: Rollout | Transition, learnt: Metrics) -> tuple[Seed, Metrics, Health]:
+    """What an update's rows [time, env, ...] and its learning add to counts, metrics and health."""
+    seed, metrics = episode_metrics(seed, rows)
+    metrics |= learnt
+    return seed, metrics, health_of(rows, metrics)
+
+
 def reset_memory(algorithm: Algorithm, learner: PyTree, memory: PyTree, over: Bool[Array, " env"]) -> PyTree:
     """A policy's memory with that of the environments whose episode is over set back to the start."""
     fresh = algorithm.init_memory(learner, over.shape[0])
@@ -172,7 +249,6 @@ def learn(
     learning: Bool[Array, ""],
 ) -> tuple[Seed, Metrics, Health]:
     """Everything of one update that follows collecting. `ring` is as before this rollout was written."""
-    seed, metrics = episode_metrics(seed, rollout)
     key = numbered(named(seed.key, "update"), clock.update)
     if isinstance(algorithm, OnPolicy):
         learner, learnt = algorithm.update(seed.learner, rollout, key, clock)
@@ -187,8 +263,7 @@ def learn(
         seed = eqx.tree_at(lambda s: (s.learner, s.replay), seed, (learner, replay))
     else:
         raise TypeError(type(algorithm))
-    metrics |= learnt
-    return seed, metrics, health_of(rollout, metrics)
+    return account(seed, rollout, learnt)
 
 
 def learn_from_replay(
@@ -221,7 +296,7 @@ def learn_from_replay(
     return jax.lax.cond(learning, steps, lambda same: (same, nothing), learner)
 
 
-def episode_metrics(seed: Seed, rollout: Rollout) -> tuple[Seed, Metrics]:
+def episode_metrics(seed: Seed, rollout: Rollout | Transition) -> tuple[Seed, Metrics]:
     """Count the rewards and steps of episodes; those that end in this rollout enter the metrics."""
     over = rollout.terminated | rollout.truncated
 
@@ -242,7 +317,7 @@ def episode_metrics(seed: Seed, rollout: Rollout) -> tuple[Seed, Metrics]:
     }
 
 
-def health_of(rollout: Rollout, metrics: Metrics) -> Health:
+def health_of(rollout: Rollout | Transition, metrics: Metrics) -> Health:
     """Which of an update's observations, rewards and metrics are finite."""
     mask = rollout.obs.mask.any(axis=-1) if isinstance(rollout.obs, Masked) else jnp.asarray(True)
     known = jnp.isfinite(rollout.reward)
