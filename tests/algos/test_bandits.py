@@ -71,7 +71,9 @@ def test_actions_count_from_where_the_space_starts(name):
     state = learner.init(spec(3, start=5), jax.random.key(0))
     for explore in (True, False):
         assert set(acted(learner, state, 200, explore)) == {5, 6, 7}
-    state, _, _ = learner.update(state, (), steps([6] * 50, [9.0] * 50), jax.random.key(1), CLOCK)
+    state, _, _ = learner.update(
+        state, (), steps([5, 6, 7] * 20, [0.0, 9.0, 0.0] * 20), jax.random.key(1), CLOCK
+    )
     assert set(acted(learner, state, 20, False)) == {6}
 
 
@@ -91,7 +93,6 @@ def test_the_mean_or_a_constant_step():
 
 
 def test_ties_are_random_unless_the_first_is_asked_for():
-    level = averages([1.0, 1.0, 0.0], [1.0, 1.0, 1.0])
     for kind in (EpsilonGreedy, UCB):
         learner = kind(epsilon=0.0) if kind is EpsilonGreedy else kind()
         level = averages([1.0, 1.0, -9.0], [1.0, 1.0, 1.0])

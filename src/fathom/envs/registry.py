@@ -54,6 +54,9 @@ _entries: dict[str, _Entry] = {
     "MountainCarContinuous-v0": _classic("mountain_car_continuous", "MountainCarContinuous", 999),
     "Pendulum-v1": _classic("pendulum", "Pendulum", 200),
     "Acrobot-v1": _classic("acrobot", "Acrobot", 500),
+    "TenArmedTestbed-v0": _Entry(
+        "fathom.envs.toy.bandit:Bandit", None, "10 arms, one state, no end (S&B 2.3)"
+    ),
 }
 
 

@@ -7,7 +7,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 def taken(action: Int[Array, "*batch"], num_actions: int) -> Bool[Array, "*batch {num_actions}"]:
     """True at the action taken. Compared, not scattered: a scatter is slow on CPU."""
-    return jnp.expand_dims(action, -1) == jnp.arange(num_actions, dtype=action.dtype)
+    number = jax.lax.broadcasted_iota(action.dtype, (*action.shape, num_actions), action.ndim)
+    return jnp.expand_dims(action, -1) == number
 
 
 def sample_average(
