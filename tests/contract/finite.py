@@ -11,6 +11,7 @@ from fathom.core.spaces import Discrete
 from fathom.core.types import TimeStep
 from fathom.envs.base import Env
 from fathom.envs.finite import FiniteEnv, Outcomes
+from fathom.envs.toy.bandit import Bandit
 from fathom.envs.wrappers import TimeLimit
 
 
@@ -50,6 +51,11 @@ class Walk(FiniteEnv):
 def cut_walk() -> TimeLimit:
     """Episodes end, and some are cut."""
     return TimeLimit(Walk(), 5)
+
+
+def cut_bandit() -> TimeLimit:
+    """One state, and episodes that are cut."""
+    return TimeLimit(Bandit(arms=3), 5)
 
 
 class Unseen(Env):

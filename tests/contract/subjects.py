@@ -6,6 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from fathom.algos.bandit.epsilon_greedy import EpsilonGreedy
+from fathom.algos.bandit.gradient_bandit import GradientBandit
+from fathom.algos.bandit.thompson import Thompson
+from fathom.algos.bandit.ucb import UCB
 from fathom.algos.base import Algorithm
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.registry import algorithms
@@ -16,6 +20,7 @@ from fathom.train.engine import Engine, make_engine
 
 HORIZON = 40
 FINITE = "tests.contract.finite:cut_walk"
+BANDIT = "tests.contract.finite:cut_bandit"
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,19 @@ SUBJECTS = {
     "q_learning": Subject(
         QLearning(num_envs=2, num_steps=4), QLearning(num_envs=2, num_steps=4, anneal_lr=True), FINITE
     ),
+    "epsilon_greedy": Subject(
+        EpsilonGreedy(num_envs=2, num_steps=4),
+        EpsilonGreedy(num_envs=2, num_steps=4, sample_average=False),
+        BANDIT,
+    ),
+    "ucb": Subject(UCB(num_envs=2, num_steps=4), UCB(num_envs=2, num_steps=4), BANDIT),
+    "gradient_bandit": Subject(
+        GradientBandit(num_envs=2, num_steps=4), GradientBandit(num_envs=2, num_steps=4), BANDIT
+    ),
+    "thompson": Subject(Thompson(num_envs=2, num_steps=4), Thompson(num_envs=2, num_steps=4), BANDIT),
 }
 
-NETWORKS = sorted(name for name, subject in SUBJECTS.items() if subject.env != FINITE)
+NETWORKS = sorted(name for name, subject in SUBJECTS.items() if subject.env == "CartPole-v1")
 
 assert set(SUBJECTS) == set(algorithms()), "a registered algorithm without a contract test"
 

@@ -147,7 +147,7 @@ def test_native_path_equals_host_path(name: str, seeds: int) -> None:
 
 def changed(value: Any, field: dataclasses.Field) -> Any:
     """Another legal value of a setting."""
-    others = {"activation": "silu", "ties": "first", "hidden": (8, 8)}
+    others = {"activation": "silu", "ties": "first", "hidden": (8, 8), "rewards": "bernoulli"}
     if field.name in others:
         return others[field.name]
     match value:
@@ -232,6 +232,13 @@ def of_its_own(name: str) -> Any:
     return dataclasses.replace(algorithm, **size)
 
 
+def one_number(name: str) -> dict[str, float]:
+    """A setting that can be changed in the middle of a run, with another value."""
+    algorithm = SUBJECTS[name].algorithm
+    field = next(f for f in dataclasses.fields(algorithm) if isinstance(getattr(algorithm, f.name), float))
+    return {field.name: changed(getattr(algorithm, field.name), field)}
+
+
 HOST_PROGRAMS = (engines._act_host, engines._learn_host, engines._online_host, engines._account_host)
 
 
@@ -242,7 +249,7 @@ def test_one_compilation_per_program_native(name: str, tmp_path: Any) -> None:
     agent.learn(steps * 5)
     compiled = engines._run_native._cache_size()
     agent.learn(steps * 7)
-    agent.set(gamma=0.9).learn(steps * 3)
+    agent.set(**one_number(name)).learn(steps * 3)
     resumed = Agent.resume(tmp_path / "run")
     resumed.learn(steps * 3)
     assert engines._run_native._cache_size() == compiled
@@ -255,7 +262,7 @@ def test_one_compilation_per_program_host(name: str, tmp_path: Any) -> None:
     agent.learn(steps * 5)
     compiled = [program._cache_size() for program in HOST_PROGRAMS]
     agent.learn(steps * 7)
-    agent.set(gamma=0.9).learn(steps * 3)
+    agent.set(**one_number(name)).learn(steps * 3)
     resumed = Agent.resume(tmp_path / "run")
     resumed.learn(steps * 3)
     assert [program._cache_size() for program in HOST_PROGRAMS] == compiled

@@ -21,7 +21,6 @@ class Algorithm(Config):
     """
 
     num_envs: eqx.AbstractVar[int]
-    gamma: eqx.AbstractVar[float]
 
     @abc.abstractmethod
     def check(self, spec: EnvSpec) -> None:
@@ -48,6 +47,7 @@ class Algorithm(Config):
 class OnPolicy(Algorithm):
     """Learns from the rollout that its present policy has just made."""
 
+    gamma: eqx.AbstractVar[float]
     num_steps: eqx.AbstractVar[int]
 
     @abc.abstractmethod
@@ -60,6 +60,7 @@ class OnPolicy(Algorithm):
 class OffPolicy(Algorithm):
     """Learns from transitions that any policy may have made, drawn from a replay buffer."""
 
+    gamma: eqx.AbstractVar[float]
     buffer_size: eqx.AbstractVar[int]
     batch_size: eqx.AbstractVar[int]
     learning_starts: eqx.AbstractVar[int]

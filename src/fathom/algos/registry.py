@@ -16,12 +16,26 @@ class Entry(NamedTuple):
 
 _ALGORITHMS = {
     "dqn": Entry("fathom.algos.value.dqn", "DQN", "Deep Q-Network; double, n-step, masks (Mnih et al. 2015)"),
+    "epsilon_greedy": Entry(
+        "fathom.algos.bandit.epsilon_greedy",
+        "EpsilonGreedy",
+        "Bandit: action values, ε-greedy, greedy or optimistic (Sutton & Barto 2018, 2.4-2.6)",
+    ),
+    "gradient_bandit": Entry(
+        "fathom.algos.bandit.gradient_bandit",
+        "GradientBandit",
+        "Bandit: preferences by stochastic gradient ascent (Sutton & Barto 2018, 2.8)",
+    ),
     "ppo": Entry(
         "fathom.algos.policy.ppo", "PPO", "Proximal Policy Optimization, clipped (Schulman et al. 2017)"
     ),
     "q_learning": Entry(
         "fathom.algos.tabular.q_learning", "QLearning", "Q-learning with a table (Watkins 1989)"
     ),
+    "thompson": Entry(
+        "fathom.algos.bandit.thompson", "Thompson", "Bandit: Thompson sampling, Gaussian or Bernoulli rewards"
+    ),
+    "ucb": Entry("fathom.algos.bandit.ucb", "UCB", "Bandit: upper confidence bounds (Auer et al. 2002)"),
 }
 
 

@@ -18,6 +18,11 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval": ("fathom.cli.results", "RUN", "evaluate a trained run on fresh episodes"),
     "watch": ("fathom.cli.results", "RUN -o FILE", "film the trained policy (.gif, .mp4)"),
     "plot": ("fathom.cli.results", "RUN... -o FILE", "draw learning curves (.png, .svg, .pdf)"),
+    "reproduce": (
+        "fathom.cli.reproduce",
+        "LIST|NAME...",
+        "make published figures again: ours against theirs",
+    ),
     "list": ("fathom.cli.listing", "KIND", "list algorithms, environments or presets"),
     "check": ("fathom.cli.check", "TARGET", "test an environment and say what to mend"),
     "doctor": ("fathom.cli.doctor", "", "look over this installation"),

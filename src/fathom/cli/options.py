@@ -72,6 +72,17 @@ class PlotOptions:
 
 
 @dataclass(frozen=True)
+class ReproduceOptions:
+    """What to make again."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()  # names from the list; or `list`, or `all`
+    out: OutFile = Path("reproductions")  # folder of the pictures and the JSON files
+    runs: int | None = None  # independent runs; by default as many as the source made
+    seed: int = 0  # chooses the random numbers of all runs
+    json: Annotated[bool, Switch] = False  # write the reports, and nothing else, to standard output as JSON
+
+
+@dataclass(frozen=True)
 class ListOptions:
     """What to list."""
 

@@ -70,6 +70,9 @@ _entries: dict[str, _Entry] = {
     "Gambler-v0": _toy("gambler", "Gambler"),
     "CarRental-v0": _toy("car_rental", "CarRental", 100),
     "AccessControl-v0": _toy("access_control", "AccessControl", 1000),
+    "TenArmedTestbed-v0": _Entry(
+        "fathom.envs.toy.bandit:Bandit", None, "10 arms, one state, no end (S&B 2.3)"
+    ),
 }
 
 

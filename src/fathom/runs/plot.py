@@ -15,8 +15,8 @@ from fathom.runs.folder import RunFolder
 _FORMATS = (".png", ".svg", ".pdf")
 
 # Distinct in lightness as well as in hue, so that they part in grey and for colour-blind readers.
-_COLORS = ("#2563c9", "#d9622b", "#0f8a6c", "#a23b8f", "#8a6d1a", "#4a4f5c", "#c22f4e", "#2aa1c0")
-_INK, _MUTED, _GRID = "#1c2330", "#667085", "#e4e7ec"
+COLORS = ("#2563c9", "#d9622b", "#0f8a6c", "#a23b8f", "#8a6d1a", "#4a4f5c", "#c22f4e", "#2aa1c0")
+INK, MUTED, GRID = "#1c2330", "#667085", "#e4e7ec"
 
 _RESAMPLES = 1_000
 _ROW = 96  # letters of a legend that fit beside each other
@@ -90,10 +90,10 @@ def plot(
     curves = [_curve_of(folder, metric, smoothing) for folder in folders]
     labels = _labels(folders)
 
-    with _style():
+    with style():
         figure = Figure(figsize=(8.4, 4.8), dpi=160, layout="constrained")
         axes = figure.add_subplot()
-        for one, label, color in zip(curves, labels, itertools.cycle(_COLORS), strict=False):
+        for one, label, color in zip(curves, labels, itertools.cycle(COLORS), strict=False):
             _draw(axes, one, label, color)
         _dress(axes, figure, folders, curves, metric)
         try:
@@ -185,7 +185,7 @@ def _dress(axes: Any, figure: Any, folders: list[RunFolder], curves: list[Curve]
             ha="right",
             va="bottom",
             size=7.5,
-            color=_MUTED,
+            color=MUTED,
         )
         figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
@@ -199,7 +199,7 @@ def _short(x: float) -> str:
     return f"{x:.4g}".replace("-", "−")
 
 
-def _style() -> Any:
+def style() -> Any:
     """Fixed, whatever the user's matplotlibrc says; text in an SVG stays text."""
     import matplotlib
 
@@ -208,22 +208,22 @@ def _style() -> Any:
             "font.family": "sans-serif",
             "font.sans-serif": ["DejaVu Sans"],
             "font.size": 10,
-            "text.color": _INK,
-            "axes.labelcolor": _MUTED,
+            "text.color": INK,
+            "axes.labelcolor": MUTED,
             "axes.titlesize": 13,
             "axes.titleweight": "bold",
-            "axes.titlecolor": _INK,
-            "axes.edgecolor": _GRID,
+            "axes.titlecolor": INK,
+            "axes.edgecolor": GRID,
             "axes.linewidth": 1.0,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.spines.left": False,
-            "xtick.color": _GRID,
-            "ytick.color": _GRID,
-            "xtick.labelcolor": _MUTED,
-            "ytick.labelcolor": _MUTED,
+            "xtick.color": GRID,
+            "ytick.color": GRID,
+            "xtick.labelcolor": MUTED,
+            "ytick.labelcolor": MUTED,
             "ytick.major.size": 0,
-            "grid.color": _GRID,
+            "grid.color": GRID,
             "grid.linewidth": 1.0,
             "legend.frameon": False,
             "legend.fontsize": 9.5,
