@@ -10,6 +10,7 @@ import pytest
 from fathom import Agent, Env, check
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.value.dqn import DQN
+from fathom.envs.grid.world import LEGEND
 
 from .contract.subjects import HORIZON, engine_of
 
@@ -119,3 +120,15 @@ def test_the_mdp_written_in_the_docs_has_the_values_written_beside_it() -> None:
     exec(block, scope)
     assert scope["solution"].values == pytest.approx([14.9, 11.0, 10.0])
     assert "# 14.9, 11, 10" in block
+
+
+def test_the_grid_drawn_in_the_docs_is_what_the_page_says() -> None:
+    text = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
+    block = next(b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "from_map" in b)
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    assert scope["env"].ascii(0).splitlines()[3:] == [".####C..", "......CG"]
+    assert check(scope["env"], steps=50).ok
+    legend = text.partition("| letter | cell |")[2].partition("\n\n")[0]
+    cells = [cell for row in legend.splitlines() for cell in re.findall(r"`(.)`", row.partition(" | ")[0])]
+    assert sorted(cells) == sorted(LEGEND)

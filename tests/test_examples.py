@@ -12,6 +12,7 @@ SAYS = {
     "train_cartpole": ["mean return over 10 seeds: ", "one episode by seed "],
     "own_environment": ["Heating (gymnasium): fine", "PPO: -", "a thermostat: -"],
     "own_native_environment": ["TimeLimit (native): fine", "Earth: return of each seed", "Mars: return of"],
+    "own_gridworld": ["TimeLimit (native): fine", "with the bridge:", "without it:", "value of the start"],
     "resume_and_fork": ["resumed at step ", "resumed 100.0%", "forked: mean return "],
     "action_masks": ["won minus lost", " 1 stones: take 1  right", " 4 stones: take "],
     "change_settings_live": ["· train", " steps  return ", "greedy return: ", "interventions: "],

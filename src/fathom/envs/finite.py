@@ -1,17 +1,20 @@
 """Environments of finitely many states, whose dynamics can be listed as well as simulated."""
 
 import abc
+import itertools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from fathom.core.spaces import Discrete
 from fathom.core.types import TimeStep
 from fathom.envs.base import Env
 from fathom.mdp.model import MDP
+
+_FEW = 32  # outcomes that are added up one by one
 
 
 class Outcomes(NamedTuple):
@@ -63,7 +66,7 @@ class FiniteEnv(Env):
 
     def reset(self, key: Key[Array, ""]) -> tuple[Int[Array, ""], PyTree]:
         """A state drawn from `start`."""
-        state = _draw(self.start(), jax.random.uniform(key))
+        state = _draw(self.start(), _uniform(key))
         return state, self.observe(state)
 
     def step(
@@ -71,7 +74,7 @@ class FiniteEnv(Env):
     ) -> tuple[Int[Array, ""], TimeStep]:
         """One of the outcomes, by its probability; the named terms of its reward are in `info`."""
         outcomes = self.outcomes(state, action)
-        chosen = _draw(outcomes.prob, jax.random.uniform(key))
+        chosen = _draw(outcomes.prob, _uniform(key))
         next_state, terminated, rewards = jax.tree.map(
             lambda x: x[chosen], (outcomes.next_state, outcomes.terminated, outcomes.rewards)
         )
@@ -98,7 +101,31 @@ def mdp_of(env: FiniteEnv) -> MDP:
     )
 
 
+def _uniform(key: Key[Array, ""]) -> Float[Array, ""]:
+    """A number in [0, 1) from the two words of a key, by the finaliser of MurmurHash3 (Appleby 2011).
+
+    `jax.random.uniform` would hash the key by Threefry, which XLA runs on a CPU as a loop inside the loop of
+    steps, ten times slower than all the rest of a step. A step's key comes out of Threefry already.
+    """
+    high, low = jax.random.key_data(key)
+    mixed = _mix(_mix(high + jnp.uint32(0x9E3779B9)) ^ low)
+    return (mixed >> 8).astype(jnp.float32) * jnp.float32(2**-24)
+
+
+def _mix(x: UInt32[Array, ""]) -> UInt32[Array, ""]:
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
 def _draw(prob: Float[Array, " outcome"], uniform: Float[Array, ""]) -> Int[Array, ""]:
     """The outcome at which the running sum of probabilities passes `uniform` ∈ [0, 1); never one of 0."""
-    total = jnp.cumsum(prob)
-    return (total <= uniform * total[-1]).sum().astype(jnp.int32)
+    if len(prob) > _FEW:
+        total = jnp.cumsum(prob)
+        last = jnp.searchsorted(total, total[-1])
+        return jnp.minimum(jnp.searchsorted(total, uniform * total[-1], side="right"), last).astype(jnp.int32)
+    # Additions one by one become part of the step's program; a cumulative sum is a program of its own.
+    sums = list(itertools.accumulate(prob[k] for k in range(len(prob))))
+    # Rounding may make the product the whole sum, which no outcome passes.
+    passed = [(below <= uniform * sums[-1]) & (below < sums[-1]) for below in sums[:-1]]
+    return sum((p.astype(jnp.int32) for p in passed), jnp.zeros((), jnp.int32))

@@ -52,6 +52,10 @@ def _toy(file: str, name: str, max_steps: int | None = None) -> _Entry:
     return _Entry(f"fathom.envs.toy.{file}:{name}", max_steps, "")
 
 
+def _grid(name: str, max_steps: int | None = None) -> _Entry:
+    return _Entry(f"fathom.envs.grid.maps:{name}", max_steps, "")
+
+
 _entries: dict[str, _Entry] = {
     "CartPole-v1": _classic("cartpole", "CartPole", 500),
     "MountainCar-v0": _classic("mountain_car", "MountainCar", 200),
@@ -73,6 +77,22 @@ _entries: dict[str, _Entry] = {
     "TenArmedTestbed-v0": _Entry(
         "fathom.envs.toy.bandit:Bandit", None, "10 arms, one state, no end (S&B 2.3)"
     ),
+    "FrozenLake-v1": _grid("frozen_lake", 100),
+    "FrozenLake8x8-v1": _grid("frozen_lake_8x8", 200),
+    "CliffWalking-v1": _grid("cliff_walking"),
+    "CliffWalkingSlippery-v1": _grid("cliff_walking_slippery"),
+    "Taxi-v3": _Entry("fathom.envs.grid.taxi:Taxi", 200, ""),
+    "Taxi-v4": _Entry("fathom.envs.grid.taxi:Taxi", 200, ""),
+    "WindyGrid-v0": _grid("windy_grid"),
+    "WindyGridKings-v0": _grid("windy_grid_kings"),
+    "WindyGridKingsStay-v0": _grid("windy_grid_kings_stay"),
+    "WindyGridStochastic-v0": _grid("windy_grid_stochastic"),
+    "DynaMaze-v0": _grid("dyna_maze"),
+    "BlockingMaze-v0": _grid("blocking_maze"),
+    "BlockingMazeAfter-v0": _grid("blocking_maze_after"),
+    "ShortcutMaze-v0": _grid("shortcut_maze"),
+    "ShortcutMazeAfter-v0": _grid("shortcut_maze_after"),
+    "Grid5x5-v0": _grid("grid_5x5", 200),
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fathom.core.errors import FathomError, UnknownName
-from fathom.envs.scene import Circle, Line, Polygon, Scene, Text
+from fathom.envs.scene import Circle, Line, Polygon, Scene, Text, Tiles
 
 Frame = UInt8[np.ndarray, "height width 3"]
 
@@ -80,14 +80,18 @@ def draw(
     image = Image.new("RGB", fine, palette["background"])
     pen = ImageDraw.Draw(image)
     for index, shape in enumerate(scene.shapes):
-        if not isinstance(shape, Polygon | Circle | Line | Text):
+        if not isinstance(shape, Polygon | Circle | Line | Text | Tiles):
             raise FathomError(
                 f"shape {index} of the scene is a {type(shape).__name__}; use those of fathom.envs.scene."
             )
         _require_finite(index, shape)
-        if shape.color not in palette:
-            raise UnknownName("colour role", shape.color, palette)
-        _paint(pen, shape, palette[shape.color], to_pixels, scale, fine[0])
+        for role in shape.roles if isinstance(shape, Tiles) else (shape.color,):
+            if role not in palette and (role or not isinstance(shape, Tiles)):
+                raise UnknownName("colour role", role, palette)
+        if isinstance(shape, Tiles):
+            _tile(pen, shape, palette, to_pixels, scale)
+        else:
+            _paint(pen, shape, palette[shape.color], to_pixels, scale, fine[0])
     return np.asarray(image.resize((width, height), Image.Resampling.BOX)).copy()
 
 
@@ -176,6 +180,25 @@ def _paint(
 
             font = ImageFont.load_default(max(width / 30, 9 * _OVERSAMPLING))
             pen.text(to_pixels(shape.at)[0], _wording(shape), fill=color, font=font, anchor="mm")
+
+
+def _tile(
+    pen: Any, tiles: Tiles, palette: dict[str, str], to_pixels: Callable[[Any], Sequence[Any]], scale: float
+) -> None:
+    kinds = np.asarray(tiles.kinds)
+    if kinds.size and not 0 <= kinds.min() <= kinds.max() < len(tiles.roles):
+        raise FathomError(
+            f"tiles are of the kinds {kinds.min()} … {kinds.max()} and there are {len(tiles.roles)} roles; "
+            "give a role for each kind."
+        )
+    rows, cols = np.indices(kinds.shape)
+    centers = to_pixels(np.stack([cols + 0.5, kinds.shape[0] - rows - 0.5], axis=-1))
+    half = tiles.size * scale / 2
+    for (x, y), kind in zip(centers, kinds.reshape(-1), strict=True):
+        if tiles.roles[kind]:
+            (pen.ellipse if tiles.round else pen.rectangle)(
+                (x - half, y - half, x + half, y + half), fill=palette[tiles.roles[kind]]
+            )
 
 
 def _disc(pen: Any, center: tuple[float, float], radius: float, color: str) -> None:

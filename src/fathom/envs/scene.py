@@ -7,7 +7,7 @@ only the numbers that change.
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 class Polygon(eqx.Module):
@@ -33,6 +33,18 @@ class Line(eqx.Module):
     color: str = eqx.field(static=True, default="muted")
 
 
+class Tiles(eqx.Module):
+    """A grid of squares or discs in unit cells; row 0 is on top, the lowest row stands on y = 0.
+
+    The cell at [row, col] has the colour `roles[kinds[row, col]]`; where that is "" nothing is drawn.
+    """
+
+    kinds: Int[Any, "row col"]
+    roles: tuple[str, ...] = eqx.field(static=True)
+    size: float = eqx.field(static=True, default=0.94)  # side or diameter
+    round: bool = eqx.field(static=True, default=False)
+
+
 class Text(eqx.Module):
     """A short static label or a number."""
 
@@ -45,8 +57,8 @@ class Text(eqx.Module):
 class Scene(eqx.Module):
     """Shapes in painting order, in world coordinates with y upwards.
 
-    Colours are roles, not values, so that light and dark themes can differ: ground, body, accent, goal,
-    danger, muted.
+    Colours are roles, not values, so that light and dark themes can differ: background, ground, body,
+    accent, goal, danger, muted.
     """
 
     shapes: tuple[Any, ...]
