@@ -132,9 +132,9 @@ def evaluate_policy(
     if gamma == 1:
         chain = mdp.action_probs(policy)[:, :, None] * mdp.prob
         shape = (mdp.num_states, 1, -1)
-        endless = for_ever(
-            MDP(*(x.reshape(shape) for x in (chain, mdp.next_state, mdp.reward, mdp.terminated)), mdp.start)
-        )
+        rest = (mdp.next_state, mdp.reward, mdp.terminated)
+        prob, next_state, gained, terminated = (x.reshape(shape) for x in (chain, *rest))
+        endless = for_ever(MDP(prob, next_state, gained, terminated, mdp.start))
         earns = endless & ((chain > 0) & (mdp.reward != 0)).any(axis=(1, 2))
         if earns.any():
             raise FathomError(

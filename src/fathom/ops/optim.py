@@ -35,10 +35,10 @@ def clip_by_global_norm(max_grad_norm: Any) -> optax.GradientTransformation:
     Optax's own takes the norm anew; with `global_norm` XLA shares it with the one that `descend` returns.
     """
 
-    def update(grads: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        norm = global_norm(grads)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        norm = global_norm(updates)
         scale = jnp.where(norm < max_grad_norm, 1.0, max_grad_norm / norm)
-        return jax.tree.map(lambda g: g * scale, grads), state
+        return jax.tree.map(lambda g: g * scale, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -258,7 +258,7 @@ class NativeEngine(Engine):
         """Nothing is held outside."""
 
 
-_host_jit = partial(jax.jit, compiler_options=runtime.one_thread())
+_host_jit: Any = partial(jax.jit, compiler_options=runtime.one_thread())
 
 
 @partial(jax.jit, static_argnames=("plan", "seeds"))
