@@ -175,6 +175,20 @@ GROUPS = {
             ),
         ),
     ),
+    "tabular": Group(
+        "Q-learning with a table, FrozenLake-v1 (4×4, slippery), α = 0.1, γ = 0.99, ε = 0.1: Fathom's native "
+        "environment against the usual NumPy loop over Gymnasium's. Steps/s are those of all seeds together, "
+        "compilation excluded.",
+        {
+            "Fathom, 1 seed": Subject("fathom", "q-learning-frozenlake", {"steps": 2_000_000}),
+            "Fathom, 100 seeds": Subject("fathom", "q-learning-frozenlake", {"steps": 200_000, "seeds": 100}),
+            "NumPy loop": Subject("numpy", "q-learning-frozenlake", {"steps": 200_000}),
+        },
+        (
+            Figure("Fathom over the NumPy loop", "Fathom, 1 seed", over="NumPy loop", at_least=3.0),
+            Figure("100 seeds over the NumPy loop", "Fathom, 100 seeds", over="NumPy loop", at_least=50.0),
+        ),
+    ),
     "import": Group(
         "A new Python process that imports Fathom and ends.",
         {"Fathom": Subject("fathom", "import")},
@@ -208,8 +222,8 @@ def setup(venvs: Path) -> None:
 
 
 def python_of(peer: str, venvs: Path) -> Path:
-    """The interpreter that a peer runs on: Fathom's is this one."""
-    if peer == "fathom":
+    """The interpreter that a peer runs on: Fathom and plain NumPy run on this one."""
+    if peer in ("fathom", "numpy"):
         return Path(sys.executable)
     return venvs / f"peer-{peer}" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 

@@ -28,7 +28,7 @@ from fathom.presets import Preset
 from fathom.runs.folder import RunFolder
 from fathom.train import engine as engines
 from fathom.train.report import Report
-from tests.contract.subjects import SUBJECTS, bits
+from tests.contract.subjects import NETWORKS, SUBJECTS, bits, learnt
 
 ROOT = Path(__file__).parents[1]
 TINY = SUBJECTS["ppo"].algorithm
@@ -40,8 +40,8 @@ LEAST = PPO(num_envs=2, num_steps=4, epochs=1, minibatches=1, hidden=(4,))
 every_algorithm = pytest.mark.parametrize("name", sorted(SUBJECTS))
 
 
-def agent_of(name: str = "ppo", env: Any = "CartPole-v1", **options: Any) -> Agent:
-    return Agent(SUBJECTS[name].algorithm, env, **options)
+def agent_of(name: str = "ppo", env: Any = None, **options: Any) -> Agent:
+    return Agent(SUBJECTS[name].algorithm, SUBJECTS[name].env if env is None else env, **options)
 
 
 class Watcher:
@@ -330,7 +330,7 @@ def test_a_seed_learns_alike_alone_and_beside_others(name: str) -> None:
     watch = Watcher()
     early = 6
     together.learn(steps * early, horizon=steps * 60)
-    first = jax.tree.map(np.asarray, together.engine.learner.params)
+    first = jax.tree.map(np.asarray, learnt(together.engine.learner))
     together.learn(listeners=[watch])
     pooled = _mean_return([watch])
     alone = []
@@ -339,7 +339,7 @@ def test_a_seed_learns_alike_alone_and_beside_others(name: str) -> None:
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4),
             first,
-            agent.engine.learner.params,
+            learnt(agent.engine.learner),
         )
         alone.append(Watcher())
         agent.learn(listeners=[alone[-1]])
@@ -372,7 +372,7 @@ assert agent.evaluate(4).returns.tolist() == eval(sys.stdin.read())
 """
 
 
-@every_algorithm
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_new_process_loads_the_same_policy_to_the_bit(name: str, tmp_path: Path) -> None:
     agent = agent_of(name, env="CartPole-v1")
     agent.learn(agent.engine.plan.steps * 20)

@@ -146,6 +146,24 @@ def ppo_solve(settings: dict[str, Any]) -> clock.Figures:
     return clock.solved(seconds, steps, spent, fresh) | {"compile_seconds": compiling[0]}
 
 
+def q_learning_native(settings: dict[str, Any]) -> clock.Figures:
+    """Q-learning on the native FrozenLake: a second `learn` of `steps` steps per seed."""
+    from fathom import Agent, QLearning
+
+    seeds, steps = settings.get("seeds", 1), settings.get("steps", 1_000_000)
+    algorithm = QLearning(learning_rate=0.1, gamma=0.99, epsilon_start=0.1, epsilon_end=0.1)
+    seed = settings.get("seed", 0)
+    agent = Agent(algorithm, "FrozenLake-v1", seeds=seeds, seed=seed, backend="native")
+    learn(agent, steps)
+    done, seconds = learn(agent, steps)
+    return {
+        "env_steps": done * seeds,
+        "seconds": seconds,
+        "compile_seconds": agent.compile_seconds,
+        "steps_per_second": done * seeds / seconds,
+    }
+
+
 def scaling(settings: dict[str, Any]) -> clock.Figures:
     """One native training of `steps` steps in a new process; its rate without compilation, its memory."""
     from fathom import Agent
@@ -221,6 +239,7 @@ if __name__ == "__main__":
         "ppo-cartpole-host": ppo_host,
         "ppo-cartpole-solve": ppo_solve,
         "dqn-cartpole-host": dqn_host,
+        "q-learning-frozenlake": q_learning_native,
         "scaling": scaling,
         "import": importing,
         "cold-cli": cold_cli,

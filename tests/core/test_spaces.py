@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import spaces as gym
@@ -141,3 +142,36 @@ def test_equal_spaces_make_one_program():
     assert hash(spaces.Box(0, 1, (2,)).bounds[0]) == hash(spaces.Box(0, 1, (2,)).bounds[0])
     assert spaces.Box(0, 1, (2,)) != spaces.Box(0, 2, (2,))
     assert jax.tree.structure(spaces.Box(0, 1, (2,))) == jax.tree.structure(spaces.Box(0, 1, (2,)))
+
+
+@pytest.mark.parametrize(
+    ("space", "elements"),
+    [
+        (spaces.Discrete(4, start=-1), [-1, 0, 1, 2]),
+        (spaces.MultiDiscrete((2, 3)), [[a, b] for a in range(2) for b in range(3)]),
+        (spaces.MultiBinary(3), [[a, b, c] for a in range(2) for b in range(2) for c in range(2)]),
+        (
+            spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3, start=5))),
+            [(a, b) for a in range(2) for b in range(5, 8)],
+        ),
+        (
+            spaces.Dict({"b": spaces.Discrete(2), "a": spaces.MultiBinary(1)}),
+            [{"a": [a], "b": b} for a in range(2) for b in range(2)],
+        ),
+    ],
+)
+def test_every_element_has_its_number(space, elements) -> None:
+    numbers = []
+    for element in elements:
+        array = jax.tree.map(
+            lambda x: jnp.asarray(x, jnp.int32), element, is_leaf=lambda x: isinstance(x, list)
+        )
+        numbers.append(int(spaces.index(space, array)))
+    assert numbers == list(range(spaces.cardinality(space)))
+
+
+def test_spaces_that_cannot_be_numbered_are_refused() -> None:
+    with pytest.raises(FathomError, match="DQN and PPO take continuous"):
+        spaces.cardinality(spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(0.0, 1.0, (2,))}))
+    with pytest.raises(FathomError, match="too many for a table"):
+        spaces.cardinality(spaces.MultiBinary(40))

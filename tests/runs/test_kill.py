@@ -19,7 +19,7 @@ from fathom.agent import Agent
 from fathom.core.errors import FathomError
 from fathom.runs.folder import RunFolder
 from fathom.train.report import Report
-from tests.contract.subjects import SUBJECTS, bits
+from tests.contract.subjects import NETWORKS, SUBJECTS, bits
 
 ROOT = Path(__file__).parents[2]
 UPDATES = 100
@@ -47,7 +47,7 @@ if fathom.agent.Path(out).exists():
     agent = fathom.agent.Agent.resume(out)
 else:
     agent = fathom.agent.Agent(
-        SUBJECTS[name].algorithm, "CartPole-v1", seeds=int(seeds), backend=path, out=out
+        SUBJECTS[name].algorithm, SUBJECTS[name].env, seeds=int(seeds), backend=path, out=out
     )
 left = int(updates) - agent.engine.update
 agent.learn(
@@ -80,7 +80,7 @@ _UNINTERRUPTED: dict[Any, tuple[list[bytes], Totals]] = {}
 
 def uninterrupted(name: str, path: str, seeds: int) -> tuple[list[bytes], Totals]:
     if (name, path, seeds) not in _UNINTERRUPTED:
-        agent = Agent(SUBJECTS[name].algorithm, "CartPole-v1", seeds=seeds, backend=path)
+        agent = Agent(SUBJECTS[name].algorithm, SUBJECTS[name].env, seeds=seeds, backend=path)
         totals = Totals()
         agent.learn(UPDATES * agent.engine.plan.steps, listeners=[totals])
         _UNINTERRUPTED[name, path, seeds] = bits(agent.engine.carry), totals
@@ -188,7 +188,7 @@ class Sealed(CartPoleEnv):
         return super().reset(seed=seed, options=options)
 
 
-@pytest.mark.parametrize("name", sorted(SUBJECTS))
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_where_an_environment_cannot_be_copied_the_resumed_run_says_what_starts_anew(
     name: str, seeds: int, tmp_path: Path

@@ -4,18 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import gymnasium
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fathom.agent import Agent
 from fathom.core.errors import FathomError
+from fathom.envs.base import Env
 from fathom.envs.bridge import as_env
 from fathom.runs.folder import RunFolder
 from fathom.train import memory
 from fathom.train.engine import HostEngine, NonFinite, make_engine
 from fathom.train.report import Report
-from tests.contract.subjects import HORIZON, SUBJECTS, bits
+from tests.contract.finite import Unseen
+from tests.contract.subjects import FINITE, HORIZON, NETWORKS, SUBJECTS, bits
 
 from .probes import Cornered, Diary, Faulty, Metronome
 
@@ -35,7 +38,28 @@ class Recorder:
         self.reports.append(report)
 
 
-@every_algorithm
+def fit(name: str, env: Any) -> Any:
+    """The environment, or what a table can take of it."""
+    if SUBJECTS[name].env != FINITE:
+        return env
+    return Unseen(env) if isinstance(env, Env) else as_env(partial(UnseenOnHost, env.make))
+
+
+class UnseenOnHost(gymnasium.Wrapper):
+    """The environment made, whatever its observations, seen as one state."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__(make())
+        self.observation_space = gymnasium.spaces.Discrete(1)
+
+    def reset(self, **kwargs: Any) -> Any:
+        return 0, self.env.reset(**kwargs)[1]
+
+    def step(self, action: Any) -> Any:
+        return (0, *self.env.step(action)[1:])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("chunk", [1, 40])
 def test_a_nan_observation_stops_the_run_at_that_very_update(name: str, chunk: int) -> None:
     algorithm = SUBJECTS[name].algorithm
@@ -59,7 +83,8 @@ def test_a_nan_observation_stops_the_run_at_that_very_update(name: str, chunk: i
 
 @every_algorithm
 def test_an_infinite_reward_names_the_reward_and_the_seeds(name: str) -> None:
-    engine = make_engine(SUBJECTS[name].algorithm, Metronome(length=0.0, inf_reward_at=21.0), seeds=2, seed=5)
+    env = fit(name, Metronome(length=0.0, inf_reward_at=21.0))
+    engine = make_engine(SUBJECTS[name].algorithm, env, seeds=2, seed=5)
     engine.start()
     with pytest.raises(NonFinite, match="seeds 5, 6, first in reward") as caught:
         engine.advance(40, HORIZON)
@@ -103,7 +128,7 @@ def test_a_native_observation_without_a_legal_action_is_named() -> None:
     assert engine.update == 3
 
 
-@every_algorithm
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("path", ["native", "gymnasium"])
 def test_an_absurd_learning_rate_is_said_to_be_one(name: str, path: str, tmp_path: Path) -> None:
     """The last good checkpoint stays, loads, and with a sane learning rate the run goes on from it."""
@@ -169,7 +194,7 @@ def test_a_horizon_beyond_the_counters_is_refused_and_nothing_is_written(tmp_pat
 def test_sums_and_counts_add_up_over_chunks(name: str, seeds: int) -> None:
     totals = []
     for splits in ([12], [1] * 12, [5, 1, 6]):
-        engine = make_engine(SUBJECTS[name].algorithm, Metronome(), seeds, seed=0)
+        engine = make_engine(SUBJECTS[name].algorithm, fit(name, Metronome()), seeds, seed=0)
         engine.start()
         chunks = [engine.advance(n, HORIZON) for n in splits]
         assert all(m.sum.shape == m.count.shape == (seeds,) for c in chunks for m in c.values())
@@ -186,7 +211,7 @@ def test_sums_and_counts_add_up_over_chunks(name: str, seeds: int) -> None:
 @every_algorithm
 def test_native_episodes_are_counted_once_and_whole(name: str) -> None:
     """Episodes of 5 steps that earn 1 + … + 5; episodes span updates, whose rows 5 does not divide."""
-    engine = make_engine(SUBJECTS[name].algorithm, Metronome(length=5.0), seeds=2, seed=0)
+    engine = make_engine(SUBJECTS[name].algorithm, fit(name, Metronome(length=5.0)), seeds=2, seed=0)
     engine.start()
     finished = 0
     for update in range(1, 8):
@@ -204,7 +229,7 @@ def test_native_episodes_are_counted_once_and_whole(name: str) -> None:
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_host_episodes_equal_what_the_environments_wrote_down(name: str, seeds: int) -> None:
     diary: list[Diary] = []
-    env = as_env(Diary.keeping(diary))
+    env = fit(name, as_env(Diary.keeping(diary)))
     env.obs_space  # noqa: B018  a first look makes an environment of its own
     diary.clear()
     engine = make_engine(SUBJECTS[name].algorithm, env, seeds, seed=0, workers="in-process")

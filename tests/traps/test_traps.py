@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from fathom.agent import Agent
+from fathom.algos.base import Online
 from fathom.algos.policy.ppo import PPO
+from fathom.algos.tabular.q_learning import QLearning
 from fathom.algos.value.dqn import DQN
 from fathom.core.keys import env_seeds
 from fathom.core.types import TimeStep
@@ -30,7 +32,8 @@ from fathom.train import loop
 from fathom.train.engine import Engine, make_engine
 from fathom.train.loop import Plan
 
-from ..contract.subjects import SUBJECTS, bits
+from ..contract.finite import Unseen
+from ..contract.subjects import SUBJECTS, bits, learnt
 from .recorder import Recorder
 
 PATHS = ("native", "gymnasium")
@@ -80,10 +83,13 @@ CRITICS = {
         num_envs=2, buffer_size=320, batch_size=32, learning_starts=20, train_every=10, gradient_steps=20,
         target_every=20, hidden=(), learning_rate=0.05, gamma=GAMMA, anneal_lr=True, huber=False,
     ),
+    "q_learning": QLearning(num_envs=2, num_steps=40, gamma=GAMMA, learning_rate=0.2, anneal_lr=True),
 }  # fmt: skip
 
 
 def critic(engine: Engine) -> np.ndarray:
+    if isinstance(engine.algorithm, Online):
+        return np.asarray(engine.learner.q.values)
     params = engine.learner.params
     return np.asarray(params.values(ONE) if isinstance(engine.algorithm, PPO) else params(ONE))
 
@@ -95,7 +101,9 @@ def test_trap_1_a_cut_episode_is_worth_what_would_have_followed(name: str, path:
     limited = TimeLimit(TruncationProbe(), 5)
     # Targets that differ leave DQN, which draws its batches, some noise.
     for hard, expected, rtol in ((0.0, 10.0, 0.01), (1.0, 1 / (1 - GAMMA * 0.8), 0.06)):
-        engine = started(CRITICS[name], HardEnd(limited, hard), path)
+        env: Env = HardEnd(limited, hard)
+        env = Unseen(env) if isinstance(CRITICS[name], Online) else env
+        engine = started(CRITICS[name], env, path)
         try:
             engine.advance(120, 120)
             np.testing.assert_allclose(critic(engine), expected, rtol=rtol)
@@ -305,23 +313,30 @@ def test_trap_8_statistics_are_those_of_each_observation_once() -> None:
 
 @pytest.mark.parametrize("name", sorted(SUBJECTS))
 def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_path: Any) -> None:
-    algorithm = SUBJECTS[name].every_switch
+    algorithm, env = SUBJECTS[name].every_switch, SUBJECTS[name].env
     steps = Plan.of(algorithm).steps * 40
-    whole = Agent(algorithm, "CartPole-v1").learn(steps)
-    Agent(algorithm, "CartPole-v1").learn(steps // 2, horizon=steps).save(tmp_path / "half")
+    whole = Agent(algorithm, env).learn(steps)
+    Agent(algorithm, env).learn(steps // 2, horizon=steps).save(tmp_path / "half")
     rest = Agent.load(tmp_path / "half").learn(steps // 2)
     assert bits(rest.engine.carry) == bits(whole.engine.carry)
     to_the_end = Agent.load(tmp_path / "half").learn()
     assert bits(to_the_end.engine.carry) == bits(whole.engine.carry)
     # Had the first half been a run of its own, its schedules would have ended there.
-    other = Agent(algorithm, "CartPole-v1").learn(steps // 2)
+    other = Agent(algorithm, env).learn(steps // 2)
     half = Agent.load(tmp_path / "half")
-    assert bits(other.engine.learner.params) != bits(half.engine.learner.params)
+    assert bits(learnt(other.engine.learner)) != bits(learnt(half.engine.learner))
+
+
+HELD = {
+    "ppo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
+    "dqn": ("params", "opt_state", "target", "replay", "ring"),
+    "q_learning": ("learner.q.values",),
+}
 
 
 @pytest.mark.parametrize("name", sorted(SUBJECTS))
 def test_trap_10_a_checkpoint_holds_every_leaf_of_the_loop(name: str, tmp_path: Any) -> None:
-    agent = Agent(SUBJECTS[name].every_switch, "CartPole-v1")
+    agent = Agent(SUBJECTS[name].every_switch, SUBJECTS[name].env)
     agent.learn(agent.engine.plan.steps * 6)
     agent.save(tmp_path / "run")
     files = sorted((tmp_path / "run").rglob("*.safetensors"))
@@ -331,10 +346,7 @@ def test_trap_10_a_checkpoint_holds_every_leaf_of_the_loop(name: str, tmp_path: 
     for leaf_name, leaf in leaves:
         assert bits(leaf) == [arrays[leaf_name].tobytes()], leaf_name
     names = " ".join(leaf_name for leaf_name, _ in leaves)
-    wanted = ["params", "opt_state", "seeds.env", "seeds.obs", "seeds.key", "episode_return", "shared.update"]
-    wanted += (
-        ["obs_stats", "return_stats", "running_return"] if name == "ppo" else ["target", "replay", "ring"]
-    )
+    wanted = ["seeds.env", "seeds.obs", "seeds.key", "episode_return", "shared.update", *HELD.get(name, ())]
     assert [part for part in wanted if part not in names] == []
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from fathom.algos.base import Algorithm, Metrics, OffPolicy, Online, OnPolicy
 from fathom.core.errors import FathomError
 from fathom.core.keys import named, numbered
+from fathom.core.scan import scan_ahead
 from fathom.core.types import Action, Clock, EnvSpec, Masked, Metric, Obs, Rollout, Transition
 from fathom.data import replay as replays
 from fathom.envs.base import Draws, Env, VecState, vec_draws, vec_step
@@ -200,7 +201,7 @@ def learn_online(
     assert seed.env is not None
     start = (seed.env, seed.obs, seed.learner, seed.memory)
     ahead = (jnp.arange(plan.rows, dtype=jnp.int32), vec_draws(env, seed.env, plan.rows))
-    (env_state, obs, learner, memory), (steps, learnt) = jax.lax.scan(row, start, ahead)
+    (env_state, obs, learner, memory), (steps, learnt) = scan_ahead(row, start, ahead)
     seed = eqx.tree_at(lambda s: (s.env, s.obs, s.learner, s.memory), seed, (env_state, obs, learner, memory))
     return account(seed, steps, jax.tree.map(lambda x: x.sum(axis=0), learnt))
 
