@@ -9,6 +9,7 @@ import pytest
 
 from fathom import Agent, Env, check
 from fathom.algos.policy.ppo import PPO
+from fathom.algos.registry import algorithms, get
 from fathom.algos.value.dqn import DQN
 from fathom.envs.grid.world import LEGEND
 
@@ -17,6 +18,25 @@ from .contract.subjects import HORIZON, engine_of
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 KINDS = {"ppo": PPO, "dqn": DQN}
+FAMILIES = {
+    "tabular-control": (
+        "q_learning",
+        "sarsa",
+        "expected_sarsa",
+        "double_q_learning",
+        "n_step_sarsa",
+        "sarsa_lambda",
+    ),
+    "tabular-prediction": ("td", "td_lambda"),
+    "monte-carlo": ("monte_carlo", "monte_carlo_prediction", "off_policy_monte_carlo"),
+    "dyna": ("dyna_q",),
+    "tile-coding": ("linear_sarsa_lambda",),
+}
+SNIPPETS = [
+    (path.name, code)
+    for path in sorted((ROOT / "docs" / "algorithms").glob("*.md"))
+    for code in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+]
 
 
 def page(name: str) -> str:
@@ -73,6 +93,37 @@ def test_methods_named_exist(name: str) -> None:
     named = set(re.findall(rf"`{kind.__name__}\.(\w+)`", page(name)))
     assert named
     assert not {method for method in named if not hasattr(kind, method)}
+
+
+def fields_of(name: str) -> dict[str, Any]:
+    return {f.name: f.default for f in dataclasses.fields(get(name))}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_family_page_has_one_row_for_each_setting_with_its_default(family: str) -> None:
+    fields = [fields_of(name) for name in FAMILIES[family]]
+    assert sorted(first_cells(page(family), "Settings")) == sorted(set().union(*fields))
+    cells = default_cells(page(family))
+    for name, default in [item for of_one in fields for item in of_one.items()]:
+        assert cells[name] in written(default), name
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_family_page_has_one_row_for_each_metric(family: str) -> None:
+    logged: set[str] = set()
+    for name in FAMILIES[family]:
+        logged |= set(engine_of(name, "native").advance(1, HORIZON))
+    assert sorted(first_cells(page(family), "What is logged")) == sorted(logged)
+
+
+def test_every_algorithm_has_a_page() -> None:
+    assert {*KINDS, *(name for names in FAMILIES.values() for name in names)} == set(algorithms())
+
+
+@pytest.mark.parametrize(("file", "code"), SNIPPETS, ids=[file for file, _ in SNIPPETS])
+def test_snippets_of_the_algorithms_pages_run(file: str, code: str, capsys: Any) -> None:
+    exec(code, {"__name__": "snippet"})
+    assert capsys.readouterr().out
 
 
 def slugs(text: str) -> set[str]:

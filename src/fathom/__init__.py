@@ -20,6 +20,18 @@ _PLACES = {
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
     "QLearning": "fathom.algos.tabular.q_learning",
+    "Sarsa": "fathom.algos.tabular.sarsa",
+    "ExpectedSarsa": "fathom.algos.tabular.expected_sarsa",
+    "DoubleQLearning": "fathom.algos.tabular.double_q_learning",
+    "NStepSarsa": "fathom.algos.tabular.n_step_sarsa",
+    "SarsaLambda": "fathom.algos.tabular.sarsa_lambda",
+    "LinearSarsaLambda": "fathom.algos.tabular.linear_sarsa_lambda",
+    "TD": "fathom.algos.tabular.td",
+    "TDLambda": "fathom.algos.tabular.td_lambda",
+    "MonteCarlo": "fathom.algos.tabular.monte_carlo",
+    "MonteCarloPrediction": "fathom.algos.tabular.monte_carlo",
+    "OffPolicyMonteCarlo": "fathom.algos.tabular.off_policy_monte_carlo",
+    "DynaQ": "fathom.algos.tabular.dyna_q",
     "Env": "fathom.envs.base",
     "FathomError": "fathom.core.errors",
     "make": "fathom.envs.registry",
@@ -33,7 +45,19 @@ __all__ = [*_PLACES, "__version__"]
 if TYPE_CHECKING:
     from fathom.agent import Agent as Agent
     from fathom.algos.policy.ppo import PPO as PPO
+    from fathom.algos.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
+    from fathom.algos.tabular.dyna_q import DynaQ as DynaQ
+    from fathom.algos.tabular.expected_sarsa import ExpectedSarsa as ExpectedSarsa
+    from fathom.algos.tabular.linear_sarsa_lambda import LinearSarsaLambda as LinearSarsaLambda
+    from fathom.algos.tabular.monte_carlo import MonteCarlo as MonteCarlo
+    from fathom.algos.tabular.monte_carlo import MonteCarloPrediction as MonteCarloPrediction
+    from fathom.algos.tabular.n_step_sarsa import NStepSarsa as NStepSarsa
+    from fathom.algos.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo as OffPolicyMonteCarlo
     from fathom.algos.tabular.q_learning import QLearning as QLearning
+    from fathom.algos.tabular.sarsa import Sarsa as Sarsa
+    from fathom.algos.tabular.sarsa_lambda import SarsaLambda as SarsaLambda
+    from fathom.algos.tabular.td import TD as TD
+    from fathom.algos.tabular.td_lambda import TDLambda as TDLambda
     from fathom.algos.value.dqn import DQN as DQN
     from fathom.core.errors import FathomError as FathomError
     from fathom.envs.base import Env as Env

@@ -13,7 +13,18 @@ from fathom.algos.bandit.ucb import UCB
 from fathom.algos.base import Algorithm
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.registry import algorithms
+from fathom.algos.tabular.double_q_learning import DoubleQLearning
+from fathom.algos.tabular.dyna_q import DynaQ
+from fathom.algos.tabular.expected_sarsa import ExpectedSarsa
+from fathom.algos.tabular.linear_sarsa_lambda import LinearSarsaLambda
+from fathom.algos.tabular.monte_carlo import MonteCarlo, MonteCarloPrediction
+from fathom.algos.tabular.n_step_sarsa import NStepSarsa
+from fathom.algos.tabular.off_policy_monte_carlo import OffPolicyMonteCarlo
 from fathom.algos.tabular.q_learning import QLearning
+from fathom.algos.tabular.sarsa import Sarsa
+from fathom.algos.tabular.sarsa_lambda import SarsaLambda
+from fathom.algos.tabular.td import TD
+from fathom.algos.tabular.td_lambda import TDLambda
 from fathom.algos.value.dqn import DQN
 from fathom.envs.bridge import as_env
 from fathom.train.engine import Engine, make_engine
@@ -83,6 +94,48 @@ SUBJECTS = {
         GradientBandit(num_envs=2, num_steps=4), GradientBandit(num_envs=2, num_steps=4), BANDIT
     ),
     "thompson": Subject(Thompson(num_envs=2, num_steps=4), Thompson(num_envs=2, num_steps=4), BANDIT),
+    "sarsa": Subject(Sarsa(num_envs=2, num_steps=4), Sarsa(num_envs=2, num_steps=4, anneal_lr=True), FINITE),
+    "expected_sarsa": Subject(
+        ExpectedSarsa(num_envs=2, num_steps=4), ExpectedSarsa(num_envs=2, num_steps=4, anneal_lr=True), FINITE
+    ),
+    "double_q_learning": Subject(
+        DoubleQLearning(num_envs=2, num_steps=4),
+        DoubleQLearning(num_envs=2, num_steps=4, anneal_lr=True),
+        FINITE,
+    ),
+    "n_step_sarsa": Subject(
+        NStepSarsa(num_envs=2, num_steps=4), NStepSarsa(num_envs=2, num_steps=4, n=2, anneal_lr=True), FINITE
+    ),
+    "sarsa_lambda": Subject(
+        SarsaLambda(num_steps=4), SarsaLambda(num_steps=4, traces="dutch", anneal_lr=True), FINITE
+    ),
+    "linear_sarsa_lambda": Subject(
+        LinearSarsaLambda(num_envs=2, num_steps=4, tilings=2, tiles=2),
+        LinearSarsaLambda(num_envs=2, num_steps=4, tilings=2, tiles=2, anneal_lr=True),
+        "MountainCar-v0",
+    ),
+    "td": Subject(TD(num_envs=2, num_steps=4), TD(num_envs=2, num_steps=4, n=2, anneal_lr=True), FINITE),
+    "td_lambda": Subject(
+        TDLambda(num_steps=4), TDLambda(num_steps=4, traces="dutch", anneal_lr=True), FINITE
+    ),
+    "monte_carlo": Subject(
+        MonteCarlo(num_envs=2, num_steps=4),
+        MonteCarlo(num_envs=2, num_steps=4, average=False, ties="random", anneal_lr=True),
+        FINITE,
+    ),
+    "monte_carlo_prediction": Subject(
+        MonteCarloPrediction(num_envs=2, num_steps=4),
+        MonteCarloPrediction(num_envs=2, num_steps=4, average=False, anneal_lr=True),
+        FINITE,
+    ),
+    "off_policy_monte_carlo": Subject(
+        OffPolicyMonteCarlo(num_envs=2, num_steps=4), OffPolicyMonteCarlo(num_envs=2, num_steps=4), FINITE
+    ),
+    "dyna_q": Subject(
+        DynaQ(num_envs=2, num_steps=4, planning_steps=2),
+        DynaQ(num_envs=2, num_steps=4, planning_steps=2, kappa=0.1, anneal_lr=True),
+        FINITE,
+    ),
 }
 
 NETWORKS = sorted(name for name, subject in SUBJECTS.items() if subject.env == "CartPole-v1")

@@ -147,14 +147,22 @@ def test_native_path_equals_host_path(name: str, seeds: int) -> None:
 
 def changed(value: Any, field: dataclasses.Field) -> Any:
     """Another legal value of a setting."""
-    others = {"activation": "silu", "ties": "first", "hidden": (8, 8), "rewards": "bernoulli"}
+    others = {
+        "activation": "silu",
+        "ties": "first",
+        "hidden": (8, 8),
+        "traces": "accumulating",
+        "visits": "every",
+        "policy": (1,) * 7,
+        "rewards": "bernoulli",
+    }
     if field.name in others:
         return others[field.name]
     match value:
         case bool():
             return not value
         case int():
-            return value * 2
+            return value * 2 or 1
         case float():
             return value * 0.75 if value else 0.125
         case None:

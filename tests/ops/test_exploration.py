@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from fathom.core.errors import UnknownName
-from fathom.ops.exploration import epsilon_greedy, greedy
+from fathom.ops.exploration import epsilon_greedy, epsilon_greedy_probabilities, expected_value, greedy
 
 ROWS = 20_000
 KEY = jax.random.key(0)
@@ -87,3 +87,26 @@ def test_vmapped_over_seeds_and_unbatched(explore):
 def test_an_unknown_tie_rule_is_named():
     with pytest.raises(UnknownName, match=r"'fist'.*first"):
         greedy(KEY, jnp.ones((1, 2)), ties="fist")
+
+
+@pytest.mark.parametrize("ties", ["random", "first"])
+def test_probabilities_are_those_with_which_actions_are_drawn(explore, ties):
+    q, mask = rows(2, 2, 9, 1), rows(True, True, False, True, dtype=bool)
+    chance = epsilon_greedy_probabilities(q[:1], jnp.float32(0.3), mask[:1], ties)[0]
+    expected = [0.45, 0.45, 0.0, 0.1] if ties == "random" else [0.8, 0.1, 0.0, 0.1]
+    np.testing.assert_allclose(chance, expected, rtol=1e-6)
+    assert fits(explore(KEY, q, jnp.float32(0.3), mask, ties=ties), expected)
+
+
+def test_expected_value_by_hand():
+    q = jnp.array([[1.0, 3.0, 3.0, 5.0]])
+    np.testing.assert_allclose(expected_value(q, 0.4), [0.4 * 3.0 + 0.6 * 5.0], rtol=1e-6)
+    mask = jnp.array([[True, True, True, False]])
+    np.testing.assert_allclose(expected_value(q, 0.3, mask), [0.3 * 7 / 3 + 0.7 * 3.0], rtol=1e-6)
+    illegal = jnp.array([[1.0, -jnp.inf]])
+    np.testing.assert_allclose(expected_value(illegal, 1.0, jnp.array([[True, False]])), [1.0])
+
+
+def test_nothing_has_a_chance_where_nothing_can_be_chosen():
+    q, mask = jnp.array([[1.0, 2.0], [jnp.nan, 1.0]]), jnp.array([[False, False], [True, True]])
+    np.testing.assert_array_equal(epsilon_greedy_probabilities(q, 0.5, mask), np.zeros((2, 2)))

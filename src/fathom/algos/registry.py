@@ -15,6 +15,58 @@ class Entry(NamedTuple):
 
 
 _ALGORITHMS = {
+    "sarsa": Entry("fathom.algos.tabular.sarsa", "Sarsa", "SARSA with a table (Rummery & Niranjan 1994)"),
+    "expected_sarsa": Entry(
+        "fathom.algos.tabular.expected_sarsa",
+        "ExpectedSarsa",
+        "Expected SARSA with a table (van Seijen et al. 2009)",
+    ),
+    "double_q_learning": Entry(
+        "fathom.algos.tabular.double_q_learning",
+        "DoubleQLearning",
+        "Double Q-learning with two tables (van Hasselt 2010)",
+    ),
+    "n_step_sarsa": Entry(
+        "fathom.algos.tabular.n_step_sarsa",
+        "NStepSarsa",
+        "n-step SARSA with a table (Sutton & Barto 2018, Section 7.2)",
+    ),
+    "sarsa_lambda": Entry(
+        "fathom.algos.tabular.sarsa_lambda",
+        "SarsaLambda",
+        "SARSA(λ) with a table; accumulating, replacing, dutch traces (Rummery 1995)",
+    ),
+    "linear_sarsa_lambda": Entry(
+        "fathom.algos.tabular.linear_sarsa_lambda",
+        "LinearSarsaLambda",
+        "SARSA(λ) with tile coding, or n-step (Sutton & Barto 2018, 12.7)",
+    ),
+    "td": Entry(
+        "fathom.algos.tabular.td", "TD", "TD(0) and n-step TD: the values of a given policy (Sutton 1988)"
+    ),
+    "td_lambda": Entry(
+        "fathom.algos.tabular.td_lambda",
+        "TDLambda",
+        "TD(λ): the values of a given policy; true online (van Seijen et al. 2016)",
+    ),
+    "monte_carlo": Entry(
+        "fathom.algos.tabular.monte_carlo",
+        "MonteCarlo",
+        "Monte Carlo control, first or every visit (Sutton & Barto 2018, 5.4)",
+    ),
+    "monte_carlo_prediction": Entry(
+        "fathom.algos.tabular.monte_carlo",
+        "MonteCarloPrediction",
+        "Monte Carlo: the values of a given policy (Sutton & Barto 2018, 5.1)",
+    ),
+    "off_policy_monte_carlo": Entry(
+        "fathom.algos.tabular.off_policy_monte_carlo",
+        "OffPolicyMonteCarlo",
+        "Monte Carlo with weighted importance sampling (Sutton & Barto 2018, 5.6)",
+    ),
+    "dyna_q": Entry(
+        "fathom.algos.tabular.dyna_q", "DynaQ", "Dyna-Q and Dyna-Q+: Q-learning that plans (Sutton 1990)"
+    ),
     "dqn": Entry("fathom.algos.value.dqn", "DQN", "Deep Q-Network; double, n-step, masks (Mnih et al. 2015)"),
     "epsilon_greedy": Entry(
         "fathom.algos.bandit.epsilon_greedy",
@@ -40,7 +92,7 @@ _ALGORITHMS = {
 
 
 def algorithms() -> dict[str, Entry]:
-    """All algorithms by their name on the command line, which is also their file's name."""
+    """All algorithms by their name on the command line, which is also that of their file or its kin."""
     return dict(_ALGORITHMS)
 
 

@@ -51,6 +51,24 @@ class QTable(eqx.Module):
         """The number of each action's column."""
         return action - self.action_space.start
 
+    @property
+    def size(self) -> int:
+        """How many pairs there are."""
+        return self.values.shape[-2] * self.values.shape[-1]
+
+    def cell(self, obs: Obs, column: Int[Array, "*batch"]) -> Int[Array, "*batch"]:
+        """The number of each pair among all, row by row, as in `cells`."""
+        return self.state(obs) * self.action_space.n + column
+
+    @property
+    def cells(self) -> Float[Array, " cell"]:
+        """All values in a row."""
+        return self.values.reshape(-1)
+
+    def with_cells(self, cells: Float[Array, " cell"]) -> "QTable":
+        """The table with other values, given in a row."""
+        return QTable(cells.reshape(self.values.shape), self.obs_space, self.action_space)
+
     def add(self, obs: Obs, action: Action, amount: Float[Array, " batch"]) -> "QTable":
         """The table with `amount` added at each pair; where pairs are equal, the mean of their amounts.
 
@@ -79,3 +97,34 @@ def add_at(
     columns = jax.nn.one_hot(action, table.shape[1], dtype=jnp.bool_)
     hit = rows[:, :, None] & columns[:, None, :]
     return table + jnp.where(hit, amount[:, None, None], 0.0).sum(axis=0)
+
+
+class VTable(eqx.Module):
+    """V(s) for every state; states are observations, numbered by `spaces.index`."""
+
+    values: Float[Array, "*seed state"]
+    obs_space: Space  # holds no arrays
+    action_space: Discrete
+
+    @staticmethod
+    def init(spec: EnvSpec, value: Float[Array, ""] | float) -> "VTable":
+        """A table with the same value everywhere."""
+        values = jnp.full(spaces.cardinality(spec.obs_space), value, jnp.float32)
+        return VTable(values, spec.obs_space, spec.action_space)
+
+    def __call__(self, obs: Obs) -> Float[Array, "*batch"]:
+        """The value of each observation."""
+        return self.values[self.state(obs)]
+
+    def state(self, obs: Obs) -> Int[Array, "*batch"]:
+        """The number of each observation's cell."""
+        return spaces.index(self.obs_space, obs)
+
+    @property
+    def size(self) -> int:
+        """How many cells there are."""
+        return self.values.shape[-1]
+
+    def with_cells(self, cells: Float[Array, " state"]) -> "VTable":
+        """The table with other values."""
+        return VTable(cells, self.obs_space, self.action_space)

@@ -51,6 +51,40 @@ def epsilon_greedy(
     return choose(jnp.where(explore[..., None], legal, best).astype(jnp.float32), uniform[1])
 
 
+def epsilon_greedy_probabilities(
+    q: Float[Array, "*batch action"],
+    epsilon: Float[Array, ""] | float,
+    mask: Bool[Array, "*batch action"] | None = None,
+    ties: str = "random",
+) -> Float[Array, "*batch action"]:
+    """π(a|s) of `epsilon_greedy`: ε shared by the legal actions, the rest by the greedy ones.
+
+    0 throughout where no action is legal or a legal value is NaN. Raises UnknownName for another tie rule.
+    Sutton & Barto 2018, Section 5.4.
+    """
+    best = _best(q, mask, ties)
+    if ties == "first":
+        first = jnp.argmax(best, axis=-1, keepdims=True).astype(jnp.int32)
+        best = best & (jax.lax.broadcasted_iota(jnp.int32, q.shape, q.ndim - 1) == first)
+    legal = best.any(axis=-1, keepdims=True) & (jnp.ones_like(best) if mask is None else mask)
+    share = lambda among: among / jnp.maximum(among.sum(axis=-1, keepdims=True), 1)  # noqa: E731
+    return epsilon * share(legal.astype(jnp.float32)) + (1.0 - epsilon) * share(best.astype(jnp.float32))
+
+
+def expected_value(
+    q: Float[Array, "*batch action"],
+    epsilon: Float[Array, ""] | float,
+    mask: Bool[Array, "*batch action"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Σ_a π(a|s) Q(s, a) with π ε-greedy, whatever the tie rule; NaN where no action is legal.
+
+    Sutton & Barto 2018, Eq. 6.9.
+    """
+    chance = epsilon_greedy_probabilities(q, epsilon, mask)
+    value = jnp.where(chance > 0.0, chance * q, 0.0).sum(axis=-1)
+    return jnp.where((chance > 0.0).any(axis=-1), value, jnp.nan)
+
+
 def _best(q: Array, mask: Array | None, ties: str) -> Array:
     """True at the legal actions of the highest value; nowhere if none is legal or a legal value is NaN."""
     if ties not in TIES:
