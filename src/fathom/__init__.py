@@ -33,6 +33,7 @@ _PLACES = {
     "OffPolicyMonteCarlo": "fathom.algos.tabular.off_policy_monte_carlo",
     "DynaQ": "fathom.algos.tabular.dyna_q",
     "Env": "fathom.envs.base",
+    "GridWorld": "fathom.envs.grid.world",
     "FathomError": "fathom.core.errors",
     "make": "fathom.envs.registry",
     "register": "fathom.envs.registry",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from fathom.envs.base import Env as Env
     from fathom.envs.bridge import to_gymnasium as to_gymnasium
     from fathom.envs.checker import check as check
+    from fathom.envs.grid.world import GridWorld as GridWorld
     from fathom.envs.registry import make as make
     from fathom.envs.registry import register as register
     from fathom.train.evaluate import Evaluation as Evaluation

@@ -3,15 +3,15 @@
 from typing import Any, Literal
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from fathom.algos.base import Metrics, Online, require_fraction, require_mask_fits, require_positive
-from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Transition
+from fathom.algos.base import Metrics, require_fraction, require_mask_fits, require_positive
+from fathom.algos.tabular.control import Control, absolute, discount, of_action
+from fathom.core.types import Action, Clock, EnvSpec, Obs, Transition
 from fathom.nn.encoder import action_mask
 from fathom.nn.heads import to_env
 from fathom.nn.table import QTable, require_finite
-from fathom.ops import exploration, schedules, td
+from fathom.ops import td
 
 
 class State(eqx.Module):
@@ -20,7 +20,7 @@ class State(eqx.Module):
     q: QTable  # Q(s, a)
 
 
-class QLearning(Online):
+class QLearning(Control):
     """Q-learning: off-policy temporal-difference control. Watkins 1989.
 
     Sutton & Barto 2018, Section 6.5, p. 131, Eq. 6.8:
@@ -51,9 +51,9 @@ class QLearning(Online):
         """Raise FathomError for values out of range and for spaces that are not finite."""
         require_finite("Q-learning", spec)
         require_mask_fits(spec)
-        require_positive(self, "learning_rate", "num_envs", "num_steps")
-        require_fraction(self, "learning_rate", "gamma", "epsilon_start", "epsilon_end")
-        require_fraction(self, "exploration_fraction")
+        self.check_ranges()
+        require_positive(self, "learning_rate")
+        require_fraction(self, "learning_rate")
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1. A terminal state's values are never read: `td_target` knows where the task ended."""
@@ -67,42 +67,19 @@ class QLearning(Online):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3, with ε falling linearly over the first part of the run; greedy where not exploring."""
-        q, mask = state.q(obs), action_mask(obs)
-        if explore:
-            action = exploration.epsilon_greedy(key, q, self.epsilon(clock), mask, ties=self.ties)
-        else:
-            action = exploration.greedy(key, q, mask, ties=self.ties)
+        action = self.choose(state.q(obs), obs, key, clock, explore)
         return to_env(state.q.action_space, action), memory, {}
-
-    def epsilon(self, clock: Clock) -> Float[Array, ""]:
-        """ε, a function of the run's progress alone."""
-        return schedules.linear(
-            self.epsilon_start, self.epsilon_end, clock.progress, self.exploration_fraction
-        )
-
-    def alpha(self, clock: Clock) -> Float[Array, ""]:
-        """α, a function of the run's progress alone."""
-        return schedules.linear(
-            self.learning_rate, 0.0 if self.anneal_lr else self.learning_rate, clock.progress
-        )
 
     def update(
         self, state: State, memory: PyTree, step: Transition, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, PyTree, Metrics]:
         """Line 5."""
         error = self.td_error(state, step)
-        alpha = self.alpha(clock)
-        q = state.q.add(step.obs, step.action, alpha * error)
-        metrics = {
-            "td_error": Metric.of(jnp.abs(error)),
-            "epsilon": Metric.of(self.epsilon(clock)),
-            "learning_rate": Metric.of(alpha),
-        }
-        return State(q), memory, metrics
+        q = state.q.add(step.obs, step.action, self.alpha(clock) * error)
+        return State(q), memory, self.report(absolute(error), clock)
 
     def td_error(self, state: State, step: Transition) -> Float[Array, " env"]:
         """R + γ max_a Q(S', a) − Q(S, A), Eq. 6.8."""
-        discount = jnp.where(step.terminated, 0.0, self.gamma)
-        target = td.q_target(step.reward, discount, state.q(step.final_obs), action_mask(step.final_obs))
-        taken = jnp.take_along_axis(state.q(step.obs), state.q.column(step.action)[:, None], axis=-1)[:, 0]
-        return target - taken
+        next_q, mask = state.q(step.final_obs), action_mask(step.final_obs)
+        target = td.q_target(step.reward, discount(self.gamma, step), next_q, mask)
+        return target - of_action(state.q(step.obs), state.q.column(step.action))
