@@ -67,16 +67,11 @@ def random_problem(seed: int, states: int = 4, actions: int = 3, ending: float =
     )
 
 
-def one_state(reward: float = 1.0) -> Listed:
-    """One state, two actions, a reward a step, no end."""
-    shape = (1, 2, 1)
-    return Listed(
-        jnp.ones(shape),
-        jnp.zeros(shape, jnp.int32),
-        jnp.full(shape, reward),
-        jnp.zeros(shape, jnp.bool_),
-        jnp.ones(1),
-    )
+def endless() -> Listed:
+    """As many states and actions as a random problem; each stays where it is, for a reward of 1, for ever."""
+    env = random_problem(0, ending=0.0)
+    stays = jnp.broadcast_to(jnp.arange(env.num_states, dtype=jnp.int32)[:, None, None], env.prob.shape)
+    return Listed(env.prob, stays, jnp.ones_like(env.reward), env.ends, env.first)
 
 
 def optimal_q(env: Listed, gamma: float) -> np.ndarray:
@@ -114,37 +109,52 @@ class Record(NamedTuple):
 
 def trained(algorithm: Online, env: Any, steps: int, seed: int = 0) -> Any:
     """The learner after a run of so many steps."""
-    return _run(lift(algorithm), env, jax.random.key(seed), steps, False)[0]
+    return _train(lift(algorithm), env, jax.random.key(seed), jnp.int32(steps))
 
 
 def record(algorithm: Online, env: Any, steps: int, seed: int = 0) -> tuple[Any, Record]:
     """The learner after a run, and all that happened in it, [step, env, ...]."""
-    return jax.device_get(_run(lift(algorithm), env, jax.random.key(seed), steps, True))
+    return jax.device_get(_record(lift(algorithm), env, jax.random.key(seed), steps))
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def _run(algorithm: Online, env: Any, key: Array, steps: int, keep: bool) -> tuple[Any, Any]:
+@jax.jit
+def _train(algorithm: Online, env: Any, key: Array, steps: Array) -> Any:
     env_key, run_key = jax.random.split(key)
-    env_state, obs = vec_reset(env, jax.random.bits(env_key, (algorithm.num_envs,)))
-    learner = algorithm.init(spec_of(env), KEY)
-    memory = algorithm.init_memory(learner, algorithm.num_envs)
+    carry = _start(algorithm, env, env_key)
+    body = lambda t, carry: _row(algorithm, env, run_key, steps, carry, t)[0]  # noqa: E731
+    return jax.lax.fori_loop(0, steps, body, carry)[2]
 
-    def row(carry: tuple, t: Array) -> tuple[tuple, Any]:
-        env_state, obs, learner, memory = carry
-        act_key, update_key = keys(run_key, t)
-        clock = clock_of(t, steps)
-        action, memory, extras = algorithm.act(learner, memory, obs, act_key, clock, True)
-        env_state, vec = vec_step(env, env_state, action)
-        step = Transition(obs, action, vec.reward, vec.terminated, vec.truncated, vec.final_obs, extras)
-        learner, memory, metrics = algorithm.update(learner, memory, step, update_key, clock)
-        kept = Record(step, learner, memory, metrics) if keep else None
-        fresh = algorithm.init_memory(learner, algorithm.num_envs)
-        over = step.terminated | step.truncated
-        pick = lambda new, old: jnp.where(over.reshape(-1, *[1] * (old.ndim - 1)), new, old)  # noqa: E731
-        return (env_state, vec.obs, learner, jax.tree.map(pick, fresh, memory)), kept
 
-    carry, kept = jax.lax.scan(row, (env_state, obs, learner, memory), jnp.arange(steps, dtype=jnp.int32))
+@partial(jax.jit, static_argnames="steps")
+def _record(algorithm: Online, env: Any, key: Array, steps: int) -> tuple[Any, Record]:
+    env_key, run_key = jax.random.split(key)
+    row = lambda carry, t: _row(algorithm, env, run_key, steps, carry, t)  # noqa: E731
+    start = _start(algorithm, env, env_key)
+    carry, kept = jax.lax.scan(row, start, jnp.arange(steps, dtype=jnp.int32))
     return carry[2], kept
+
+
+def _start(algorithm: Online, env: Any, key: Array) -> tuple:
+    env_state, obs = vec_reset(env, jax.random.bits(key, (algorithm.num_envs,)))
+    learner = algorithm.init(spec_of(env), KEY)
+    return env_state, obs, learner, algorithm.init_memory(learner, algorithm.num_envs)
+
+
+def _row(
+    algorithm: Online, env: Any, run_key: Array, steps: Any, carry: tuple, t: Array
+) -> tuple[tuple, Record]:
+    env_state, obs, learner, memory = carry
+    act_key, update_key = keys(run_key, t)
+    clock = clock_of(t, steps)
+    action, memory, extras = algorithm.act(learner, memory, obs, act_key, clock, True)
+    env_state, vec = vec_step(env, env_state, action)
+    step = Transition(obs, action, vec.reward, vec.terminated, vec.truncated, vec.final_obs, extras)
+    learner, memory, metrics = algorithm.update(learner, memory, step, update_key, clock)
+    fresh = algorithm.init_memory(learner, algorithm.num_envs)
+    over = step.terminated | step.truncated
+    pick = lambda new, old: jnp.where(over.reshape(-1, *[1] * (old.ndim - 1)), new, old)  # noqa: E731
+    next_carry = (env_state, vec.obs, learner, jax.tree.map(pick, fresh, memory))
+    return next_carry, Record(step, learner, memory, metrics)
 
 
 def keys(run_key: Array, t: Any) -> tuple[Array, Array]:
@@ -186,6 +196,6 @@ def rows_of(run: Record) -> list[Row]:
     return [row for episode in episodes_of(run) for row in episode]
 
 
-def cut(env: Any, steps: int = 6) -> TimeLimit:
+def cut(env: Any, steps: int = 5) -> TimeLimit:
     """The environment with short episodes, so that a run sees both ways to end."""
     return TimeLimit(env, steps)

@@ -117,8 +117,8 @@ def check_given(policy: tuple[int, ...], spec: EnvSpec) -> None:
         len(policy) == states,
         f"policy lists {len(policy)} actions; there are {states} states, and each needs one, from 0.",
     )
-    wrong = [a for a in policy if not 0 <= a < actions]
-    require(not wrong, f"policy has the action {wrong[:1]}; the actions are 0 to {actions - 1}.")
+    wrong = next((a for a in policy if not 0 <= a < actions), None)
+    require(wrong is None, f"policy has the action {wrong}; the actions are 0 to {actions - 1}.")
     require(
         not isinstance(spec.obs_space, Masked),
         "a given policy does not heed action masks; leave policy empty, or drop the mask.",
