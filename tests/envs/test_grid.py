@@ -333,10 +333,15 @@ def test_a_drawn_grid_survives_save_and_resume(tmp_path):
 
     env = TimeLimit(maps.grid_5x5().paint(2, 2, "#"), 30)
     settings = PPO(num_envs=2, num_steps=8, minibatches=1, epochs=1, hidden=(4,))
-    with Agent(settings, env, out=tmp_path / "run") as agent:
-        agent.learn(32)
-    with Agent.load(tmp_path / "run") as back:
-        assert eqx.tree_equal(lift(back.env), lift(env))
+    agent = Agent(settings, env).learn(32)
+    agent.save(tmp_path / "run")
+    back = Agent.resume(tmp_path / "run")
+    assert eqx.tree_equal(lift(back.env), lift(env))
+    for going_on in (agent, back):
+        going_on.learn(32)
+    assert eqx.tree_equal(agent.engine.carry.seeds.learner, back.engine.carry.seeds.learner)
+    for done in (agent, back):
+        done.close()
 
 
 @pytest.mark.parametrize("id", IDS)

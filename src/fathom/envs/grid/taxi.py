@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fathom.core.spaces import Discrete, Masked, Space
 from fathom.core.types import Masked as MaskedObs
-from fathom.envs.classic.shapes import rounded_box
+from fathom.envs.classic.shapes import place, rounded_box
 from fathom.envs.finite import Outcomes
 from fathom.envs.grid.board import ARROWS, Board, Index
 from fathom.envs.scene import Circle, Line, Polygon, Scene, Text, Tiles
@@ -191,8 +191,8 @@ class Taxi(Board):
             Tiles(goal.reshape(5, 5), ("", "goal")),
             *letters,
             *_walls(),
-            Polygon(taxi + jnp.asarray(rounded_box(0.64, 0.44, 0.1), jnp.float32), "accent"),
-            Polygon(taxi + jnp.asarray(rounded_box(0.3, 0.28, 0.06), jnp.float32), "background"),
+            Polygon(place(rounded_box(0.64, 0.44, 0.1), taxi), "accent"),
+            Polygon(place(rounded_box(0.3, 0.28, 0.06), taxi), "background"),
             Circle(waits, jnp.where(aboard, 0.1, 0.15), "body"),
         )
         return Scene(shapes, (-0.1, 5.1, -0.1, 5.1))
