@@ -208,6 +208,30 @@ def test_exploring_follows_epsilon_and_evaluating_is_greedy():
     assert set(np.asarray(greedy).tolist()) == {2}
 
 
+def test_exploring_actions_are_kept_with_ez_mu_and_only_while_exploring():
+    algorithm = lift(dataclasses.replace(TABULAR, ez_mu=2.0, epsilon_end=0.0, exploration_fraction=1.0))
+    state = state_of(algorithm, ONLINE, TARGET)
+    obs = one_hot(*[1] * 8000)
+    nothing = algorithm.init_memory(state, 8000)
+    first, memory, _ = act(algorithm, state, nothing, obs, KEY, clock_of(0, 100), explore=True)
+    kept = np.asarray(memory.left) > 0
+    # P(n > 1) = 1 − 1/Σ_{i≤1000} i^−2 = 0.392.
+    assert np.mean(kept) == pytest.approx(0.392, abs=0.02)
+    second, _, _ = act(algorithm, state, memory, obs, KEY, clock_of(100, 100), explore=True)  # ε is 0
+    np.testing.assert_array_equal(second, np.where(kept, first, 2))
+    greedy, same, _ = act(algorithm, state, memory, obs, KEY, clock_of(0, 100), explore=False)
+    assert set(np.asarray(greedy).tolist()) == {2}
+    assert same is memory or jax.tree.all(jax.tree.map(jnp.array_equal, same, memory))
+
+
+def test_an_action_kept_ends_with_its_episode():
+    """With ε falling to 0 after one update, what was begun in it goes on, but not into the next episode."""
+    algorithm = dataclasses.replace(LEARNER, ez_mu=0.5, exploration_fraction=0.0, epsilon_end=1.0)
+    engine = started(algorithm, OneProbe(0.0))
+    engine.advance(5, 40)
+    assert not np.asarray(engine.carry.seeds.memory.left).any()
+
+
 @pytest.mark.parametrize("explore", [True, False])
 def test_illegal_actions_are_never_taken(explore):
     state = state_of(TABULAR, ONLINE, TARGET, MASKED)
@@ -237,6 +261,15 @@ def test_actions_that_do_not_begin_at_zero():
     batch = batch_of(one_hot(0, 1, 2), action, [0.0] * 3, [0.0] * 3, one_hot(0, 0, 0))
     _, (metrics, _) = TABULAR.loss(state.params, batch, jnp.zeros(3))
     assert float(metrics["q_value"].sum / metrics["q_value"].count) == pytest.approx((3 + 5 + 3) / 3)
+
+
+def test_scaled_observations_reach_the_network_as_numbers_from_minus_one_to_one():
+    spec = EnvSpec(Box(np.array([-1.2, -0.07, 0.0]), np.array([0.6, 0.07, 10.0])), TABLE.action_space)
+    state = state_of(dataclasses.replace(TABULAR, scale_obs=True), ONLINE, TARGET, spec)
+    # At the middle of every bound it is 0; half way up in the second, 0.5 of the table's second row.
+    obs = jnp.array([[-0.3, 0.0, 5.0], [-0.3, 0.035, 5.0]])
+    np.testing.assert_allclose(state.params(obs), [[0.0] * 4, [0.5, 0.0, 2.5, 1.0]], atol=1e-5)
+    np.testing.assert_allclose(state.target(obs)[1], [3.0, 3.5, 2.0, 1.5], atol=1e-5)
 
 
 def test_init_and_update_keep_their_shapes():
@@ -282,6 +315,7 @@ WRONG = [
     ({"tau": 0.0}, ["tau", "0.0", "above 0"]),
     ({"epsilon_start": 2.0}, ["epsilon_start", "2.0", "between 0 and 1"]),
     ({"epsilon_end": -1.0}, ["epsilon_end", "-1.0", "between 0 and 1"]),
+    ({"ez_mu": 0.0}, ["ez_mu", "0.0", "above 0"]),
     ({"exploration_fraction": 1.1}, ["exploration_fraction", "1.1", "between 0 and 1"]),
     ({"learning_starts": 5, "n_step": 3, "num_envs": 2}, ["learning_starts", "5", "6", "at least"]),
     ({"buffer_size": 63}, ["buffer_size", "63", "64", "1000"]),

@@ -79,6 +79,8 @@ SUBJECTS = {
             double=True,
             n_step=3,
             tau=0.5,
+            ez_mu=2.0,
+            scale_obs=True,
         ),
     ),
     "q_learning": Subject(

@@ -84,6 +84,27 @@ def test_flatten_is_one_hot_in_order_and_keeps_the_batch():
     np.testing.assert_array_equal(spaces.flatten(space, x), [[5, 6, 1, 0, 0], [7, 8, 0, 0, 1]])
 
 
+def test_to_unit_maps_bounds_to_one_and_leaves_the_rest():
+    box = spaces.Box(np.array([-1.2, -np.inf, 3.0, 0.0]), np.array([0.6, 1.0, 3.0, np.inf]))
+    x = jnp.array([[-1.2, 5.0, 3.0, -2.0], [0.6, -7.0, 4.0, 9.0], [-0.3, 0.0, 0.0, 0.0]])
+    # The third has one value only, which no map takes to both −1 and 1.
+    expected = np.array([[-1.0, 5.0, 3.0, -2.0], [1.0, -7.0, 4.0, 9.0], [0.0, 0.0, 0.0, 0.0]])
+    np.testing.assert_allclose(spaces.to_unit(box, x), expected, atol=1e-6)
+    largest = float(np.finfo(np.float32).max)
+    np.testing.assert_array_equal(spaces.to_unit(spaces.Box(-largest, largest, (4,)), x), x)
+
+
+def test_to_unit_goes_into_trees_and_leaves_integers_and_masks():
+    small = spaces.Box(-0.07, 0.07, (1,))
+    tree = spaces.Dict({"v": spaces.Tuple((small, spaces.Discrete(3))), "m": spaces.Masked(small, 2)})
+    mask, v = jnp.array([True, False]), jnp.array([0.035])
+    out = spaces.to_unit(tree, {"v": (v, jnp.array(2)), "m": Masked(v, mask)})
+    np.testing.assert_allclose(out["v"][0], [0.5], rtol=1e-6)
+    np.testing.assert_allclose(out["m"].obs, [0.5], rtol=1e-6)
+    np.testing.assert_array_equal(out["m"].mask, mask)
+    assert int(out["v"][1]) == 2
+
+
 @pytest.mark.parametrize(
     ("space", "not_in_it"),
     [

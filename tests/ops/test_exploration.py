@@ -5,7 +5,15 @@ import pytest
 from scipy.stats import chisquare
 
 from fathom.core.errors import UnknownName
-from fathom.ops.exploration import epsilon_greedy, epsilon_greedy_probabilities, expected_value, greedy
+from fathom.ops.exploration import (
+    LONGEST,
+    Held,
+    epsilon_greedy,
+    epsilon_greedy_probabilities,
+    expected_value,
+    ez_greedy,
+    greedy,
+)
 
 ROWS = 20_000
 KEY = jax.random.key(0)
@@ -87,6 +95,60 @@ def test_vmapped_over_seeds_and_unbatched(explore):
 def test_an_unknown_tie_rule_is_named():
     with pytest.raises(UnknownName, match=r"'fist'.*first"):
         greedy(KEY, jnp.ones((1, 2)), ties="fist")
+
+
+@pytest.fixture(scope="module")
+def persist():
+    return jax.jit(ez_greedy, static_argnames="ties")
+
+
+def held(action, left, batch=ROWS):
+    return Held(jnp.full(batch, action, jnp.int32), jnp.full(batch, left, jnp.int32))
+
+
+def test_an_exploring_action_is_kept_for_n_steps_with_probability_n_to_the_minus_mu(persist):
+    """P(n) = n^−2 / Σ_{i≤1000} i^−2, and Σ i^−2 = 1.643935."""
+    action, after = persist(KEY, rows(0, 3, 1, 2), jnp.float32(1.0), jnp.float32(2.0), Held.none(ROWS))
+    assert action.dtype == after.action.dtype == after.left.dtype == jnp.int32
+    assert fits(action, [0.25] * 4)
+    np.testing.assert_array_equal(action, after.action)
+    steps = np.asarray(after.left) + 1
+    assert steps.min() >= 1
+    assert steps.max() <= LONGEST
+    p = np.array([1.0, 1 / 4, 1 / 9, 1 / 16]) / 1.643935
+    assert fits(np.minimum(steps, 5), [0.0, *p, 1.0 - p.sum()])
+    # How long it is kept tells nothing of the action.
+    assert fits(np.asarray(action)[steps == 1], [0.25] * 4)
+
+
+def test_exploring_begins_with_probability_epsilon_and_else_the_step_is_greedy(persist):
+    q = rows(0, 3, 1, 2)
+    action, after = persist(KEY, q, jnp.float32(0.4), jnp.float32(9.0), Held.none(ROWS))
+    assert fits(action, [0.1, 0.7, 0.1, 0.1])
+    action, after = persist(KEY, q, jnp.float32(0.0), jnp.float32(2.0), Held.none(ROWS))
+    assert set(np.asarray(action)) == {1}
+    assert not np.asarray(after.left).any()
+
+
+def test_what_is_under_way_is_kept_to_its_end_whatever_epsilon(persist):
+    q, under_way, seen = rows(0, 3, 1, 2)[:2], held(2, 2, 2), []
+    for _ in range(3):
+        action, under_way = persist(KEY, q, jnp.float32(0.0), jnp.float32(2.0), under_way)
+        seen.append(np.asarray(action).tolist())
+    assert seen == [[2, 2], [2, 2], [1, 1]]
+
+
+def test_a_kept_action_that_is_no_longer_legal_is_given_up(persist):
+    q, mask = rows(9, 1, 3, 0), rows(False, True, True, True, dtype=bool)
+    zero, mu = jnp.float32(0.0), jnp.float32(2.0)
+    action, after = persist(KEY, q, zero, mu, held(0, 5), mask)
+    assert set(np.asarray(action)) == {2}
+    assert not np.asarray(after.left).any()
+    action, _ = persist(KEY, q, jnp.float32(1.0), mu, Held.none(ROWS), mask)
+    assert fits(action, [0, 1 / 3, 1 / 3, 1 / 3])
+    none = rows(False, False, False, False, dtype=bool)
+    action, _ = persist(KEY, q, jnp.float32(1.0), mu, held(2, 5), none)
+    assert set(np.asarray(action)) == {-1}
 
 
 @pytest.mark.parametrize("ties", ["random", "first"])

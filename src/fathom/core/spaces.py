@@ -266,6 +266,28 @@ def flatten(space: Space, x: Any) -> Array:
     raise FathomError(f"no flat form for the space {space!r}; use one of fathom.core.spaces.")
 
 
+def to_unit(space: Space, x: Any) -> Any:
+    """Elements [*batch, ...] with each real number that has two bounds mapped from these to [−1, 1].
+
+    All else stays as it is: integers, masks, and numbers without bounds.
+    """
+    match space:
+        case Box() if np.issubdtype(space.dtype, np.floating):
+            with np.errstate(over="ignore", invalid="ignore"):  # a spread that overflows bounds nothing
+                spread = space.high - space.low
+            bounded = np.isfinite(spread) & (spread > 0)
+            low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+            centre, half = ((v / 2).astype(space.dtype) for v in (high + low, high - low))
+            return (x - jnp.broadcast_to(centre, x.shape)) / jnp.broadcast_to(half, x.shape)
+        case Dict(spaces=spaces):
+            return {name: to_unit(s, x[name]) for name, s in spaces.items()}
+        case Tuple(spaces=spaces):
+            return tuple(to_unit(s, e) for s, e in zip(spaces, x, strict=True))
+        case Masked(obs=inner):
+            return MaskedObs(to_unit(inner, x.obs), x.mask)
+    return x
+
+
 def cardinality(space: Space) -> int:
     """How many elements a space has: the rows of a table over it.
 

@@ -1,5 +1,6 @@
-"""Choosing actions from action values. Two random numbers an environment step, however many the actions."""
+"""Choosing actions from action values. A few random numbers an environment step, however many the actions."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -8,6 +9,19 @@ from fathom.core.errors import UnknownName
 from fathom.ops.sampling import choose
 
 TIES = ("random", "first")
+LONGEST = 1_000  # steps for which `ez_greedy` keeps an action at most
+
+
+class Held(eqx.Module):
+    """An exploring action under way in each environment."""
+
+    action: Int[Array, "*batch"]
+    left: Int[Array, "*batch"]  # further steps for which it is kept; 0 for none
+
+    @staticmethod
+    def none(*batch: int) -> "Held":
+        """Nothing under way."""
+        return Held(jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.int32))
 
 
 def greedy(
@@ -83,6 +97,42 @@ def expected_value(
     chance = epsilon_greedy_probabilities(q, epsilon, mask)
     value = jnp.where(chance > 0.0, chance * q, 0.0).sum(axis=-1)
     return jnp.where((chance > 0.0).any(axis=-1), value, jnp.nan)
+
+
+def ez_greedy(
+    key: Key[Array, ""],
+    q: Float[Array, "*batch action"],
+    epsilon: Float[Array, ""] | float,
+    mu: Float[Array, ""] | float,
+    held: Held,
+    mask: Bool[Array, "*batch action"] | None = None,
+    ties: str = "random",
+) -> tuple[Int[Array, "*batch"], Held]:
+    """εz-greedy: an exploring action is kept for n steps, P(n) ∝ n^−μ for n = 1 … LONGEST.
+
+    Where none is under way, with probability ε one is drawn uniformly among the legal actions, and n with it;
+    else the action is greedy, as `greedy` has it. One that is no longer legal is given up.
+    Dabney, Ostrovski & Barreto 2021, arXiv:2006.01782, Algorithm 1. Returns the action, int32, and what is
+    under way after it.
+    """
+    greedy_key, draw_key = jax.random.split(key)
+    best = greedy(greedy_key, q, mask, ties)
+    legal = jnp.ones_like(q) if mask is None else mask.astype(q.dtype)
+    uniform = jax.random.uniform(draw_key, (3, *q.shape[:-1]))
+    begin = (held.left == 0) & (uniform[0] < epsilon)
+    action = jnp.where(begin, choose(legal, uniform[1]), held.action)
+    left = jnp.where(begin, _zeta(uniform[2], mu), held.left)
+    allowed = jnp.take_along_axis(legal, jnp.maximum(action, 0)[..., None], axis=-1)[..., 0] > 0.0
+    keep = (left > 0) & allowed & (best >= 0)
+    return jnp.where(keep, action, best), Held(action, jnp.where(keep, left - 1, 0))
+
+
+def _zeta(uniform: Float[Array, "*batch"], mu: Float[Array, ""] | float) -> Int[Array, "*batch"]:
+    """Draw n of 1 … LONGEST with P(n) ∝ n^−μ, by inversion of its distribution function."""
+    weight = jnp.arange(1, LONGEST + 1, dtype=jnp.float32) ** -jnp.asarray(mu, jnp.float32)
+    total = jnp.cumsum(weight)
+    below = jnp.expand_dims(uniform * total[-1], -1) >= jnp.expand_dims(total, tuple(range(uniform.ndim)))
+    return jnp.minimum(below.sum(axis=-1).astype(jnp.int32) + 1, LONGEST)
 
 
 def _best(q: Array, mask: Array | None, ties: str) -> Array:

@@ -17,7 +17,7 @@ from fathom.algos.base import (
     require_positive,
 )
 from fathom.core.errors import FathomError
-from fathom.core.spaces import Discrete
+from fathom.core.spaces import Discrete, to_unit
 from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs
 from fathom.nn.encoder import Encoder, action_mask
 from fathom.nn.heads import to_env
@@ -31,8 +31,11 @@ class QNetwork(eqx.Module):
     encoder: Encoder
     head: Linear
     action_space: Discrete  # holds no arrays
+    scale_obs: bool = eqx.field(static=True)
 
     def __call__(self, obs: Obs) -> Float[Array, "*batch action"]:
+        if self.scale_obs:
+            obs = to_unit(self.encoder.space, obs)
         return self.head(self.encoder(obs))
 
 
@@ -60,7 +63,8 @@ class DQN(OffPolicy):
 
     Switches: `double` takes the action of line 6 from θ (van Hasselt et al. 2016, arXiv:1509.06461);
     `n_step` sums n rewards before it bootstraps (Sutton 1988; Hessel et al. 2018); `huber` bounds the error's
-    slope as the paper's error clipping does; `tau` below 1 moves θ⁻ by Polyak averaging. Deviations: Adam in
+    slope as the paper's error clipping does; `tau` below 1 moves θ⁻ by Polyak averaging; `ez_mu` keeps a
+    random action of line 3 for several steps (Dabney et al. 2021, arXiv:2006.01782). Deviations: Adam in
     place of RMSProp; illegal actions are left out of both maxima; a truncated episode bootstraps.
     """
 
@@ -77,12 +81,14 @@ class DQN(OffPolicy):
     epsilon_start: float = 1.0  # ε at first
     epsilon_end: float = 0.05  # ε at last; 0.01 to 0.1
     exploration_fraction: float = 0.2  # part of the run over which ε falls
+    ez_mu: float | None = None  # μ: a random action is kept for n steps, P(n) ∝ n^−μ; 2, or none for one step
     anneal_lr: bool = False  # α falls linearly to 0 over the run
     double: bool = False  # Double DQN
     n_step: int = 1  # rewards summed before bootstrapping; 1 to 5
     huber: bool = True  # Huber loss in place of the square
     huber_delta: float = 1.0  # error at which the Huber loss turns linear
     max_grad_norm: float = 10.0  # gradients are scaled down to this global norm
+    scale_obs: bool = False  # real numbers in observations mapped from their bounds, where finite, to [−1, 1]
     hidden: tuple[int, ...] = (128, 128)  # units of the hidden layers
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = "relu"  # of the hidden layers
     ties: Literal["random", "first"] = "random"  # which of equally good actions is greedy
@@ -95,7 +101,9 @@ class DQN(OffPolicy):
                 "PPO takes continuous, multi-discrete and binary actions; or discretise them in a wrapper."
             )
         require_mask_fits(spec)
-        require_positive(self, "learning_rate", "huber_delta", "max_grad_norm", "num_envs", "buffer_size")
+        require_positive(
+            self, "learning_rate", "huber_delta", "max_grad_norm", "num_envs", "buffer_size", "ez_mu"
+        )
         require_positive(self, "batch_size", "train_every", "gradient_steps", "target_every", "n_step")
         require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
         require_fraction(self, "gamma", "tau", "epsilon_start", "epsilon_end", "exploration_fraction")
@@ -116,7 +124,7 @@ class DQN(OffPolicy):
         encoder_key, head_key = jax.random.split(key)
         encoder = Encoder.init(encoder_key, spec.obs_space, self.hidden, self.activation)
         head = Linear.init(head_key, encoder.features, spec.action_space.n, 1.0)
-        params = QNetwork(encoder, head, spec.action_space)
+        params = QNetwork(encoder, head, spec.action_space, self.scale_obs)
         target = jax.tree.map(jnp.copy, params)
         return State(params, target, optim.start(self.optimizer(), params))
 
@@ -125,18 +133,21 @@ class DQN(OffPolicy):
         return optim.clipped_adam(self.max_grad_norm)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """Nothing: the policy is feed-forward."""
-        return ()
+        """The exploring actions under way, where `ez_mu` keeps them for more than a step; else nothing."""
+        return () if self.ez_mu is None else exploration.Held.none(num_envs)
 
     def act(
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3, with ε falling linearly over the first part of the run; greedy where not exploring."""
         q, mask = state.params(obs), action_mask(obs)
-        if explore:
-            action = exploration.epsilon_greedy(key, q, self.epsilon(clock), mask, ties=self.ties)
+        if not explore:
+            action = exploration.greedy(key, q, mask, self.ties)
+        elif self.ez_mu is None:
+            action = exploration.epsilon_greedy(key, q, self.epsilon(clock), mask, self.ties)
         else:
-            action = exploration.greedy(key, q, mask, ties=self.ties)
+            epsilon = self.epsilon(clock)
+            action, memory = exploration.ez_greedy(key, q, epsilon, self.ez_mu, memory, mask, self.ties)
         return to_env(state.params.action_space, action), memory, {}
 
     def epsilon(self, clock: Clock) -> Float[Array, ""]:
