@@ -27,8 +27,13 @@ To repeat, on a quiet machine:
 python benchmarks/speed.py --setup --venvs .venvs   # the peers, once
 python benchmarks/speed.py --venvs .venvs
 python benchmarks/learning.py
+python benchmarks/tabular_learning.py
+python benchmarks/mdp.py
+python benchmarks/bandits.py
 python benchmarks/report.py
 ```
+
+Each row and group is from its newest measurement: figures of different dates are of different sittings.
 """
 VERDICTS = {True: "yes", False: "**no**", None: ""}
 
@@ -120,6 +125,35 @@ def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) 
     )
 
 
+def tabular_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """Every row of tabular_learning.py: exact returns of greedy policies."""
+    lines: list[list[str]] = []
+    for row, record in rows.values():
+        seeds = row["returns_per_seed"]
+        within = f"{row['low']:g} to {row['high']:g}"
+        lines.append(
+            [
+                f"{row['algorithm']}, {row['env']}",
+                f"{row['steps']:,}",
+                f"{len(seeds)} from {row['seed']}",
+                f"{row['mean']:.4f}",
+                f"{min(seeds):.4f}",
+                within if row["low"] != row["high"] else f"{row['low']:g}",
+                VERDICTS[row["met"]],
+                row["best"],
+                record["date"][:10],
+            ]
+        )
+    header = ["preset", "steps", "seeds", "mean return", "worst seed", "target", "met", "optimum", "date"]
+    return "\n".join(
+        [
+            "## Tables\n",
+            "The return of each seed's greedy policy, computed from the environment's dynamics and not sampled.\n",
+            table(header, lines),
+        ]
+    )
+
+
 def report(results: Path) -> str:
     """The whole page."""
     newest = {
@@ -130,11 +164,18 @@ def report(results: Path) -> str:
     learned = {
         row["name"]: (row, record) for record in records(results, "learning") for row in record["rows"]
     }
+    tables = {
+        f"{row['algorithm']}/{row['env']}": (row, record)
+        for record in records(results, "tabular-learning")
+        for row in record["rows"]
+    }
     parts = [INTRODUCTION, "## Speed\n"]
     for name in (name for name in GROUPS if name in newest):
         parts += [f"### {name}\n", speed_section(*newest[name])]
     if learned:
         parts.append(learning_section(learned))
+    if tables:
+        parts.append(tabular_section(tables))
     return "\n".join(parts)
 
 

@@ -28,7 +28,7 @@ from fathom.presets import Preset
 from fathom.runs.folder import RunFolder
 from fathom.train import engine as engines
 from fathom.train.report import Report
-from tests.contract.subjects import NETWORKS, SUBJECTS, bits, learnt
+from tests.contract.subjects import NETWORKS, SUBJECTS, bits, every_algorithm, learnt
 
 ROOT = Path(__file__).parents[1]
 TINY = SUBJECTS["ppo"].algorithm
@@ -36,8 +36,6 @@ STEPS = TINY.num_envs * TINY.num_steps  # of one update
 
 # The least that learns: for the many environments of which each needs a program of its own.
 LEAST = PPO(num_envs=2, num_steps=4, epochs=1, minibatches=1, hidden=(4,))
-
-every_algorithm = pytest.mark.parametrize("name", sorted(SUBJECTS))
 
 
 def agent_of(name: str = "ppo", env: Any = None, **options: Any) -> Agent:

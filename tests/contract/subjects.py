@@ -1,10 +1,12 @@
 """Every registered algorithm in a size that trains in milliseconds: what the contract tests run over."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from fathom.algos.bandit.epsilon_greedy import EpsilonGreedy
 from fathom.algos.bandit.gradient_bandit import GradientBandit
@@ -140,6 +142,11 @@ SUBJECTS = {
     ),
 }
 
+# One of each kind of loop: the quick set tries on these what all of a kind share, the slow set on all.
+KINDS = ("dqn", "ppo", "q_learning")
+EVERY = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in sorted(SUBJECTS)]
+every_algorithm = pytest.mark.parametrize("name", EVERY)
+
 NETWORKS = sorted(name for name, subject in SUBJECTS.items() if subject.env == "CartPole-v1")
 
 assert set(SUBJECTS) == set(algorithms()), "a registered algorithm without a contract test"
@@ -163,3 +170,28 @@ def bits(tree: Any) -> list[bytes]:
         lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree
     )
     return [np.asarray(x).tobytes() for x in jax.tree.leaves(data)]
+
+
+def changed(value: Any, field: dataclasses.Field) -> Any:
+    """Another legal value of a setting."""
+    others = {
+        "activation": "silu",
+        "ties": "first",
+        "hidden": (8, 8),
+        "traces": "accumulating",
+        "visits": "every",
+        "policy": (1,) * 7,
+        "rewards": "bernoulli",
+    }
+    if field.name in others:
+        return others[field.name]
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value * 2 or 1
+        case float():
+            return value * 0.75 if value else 0.125
+        case None:
+            return 0.5
+    raise AssertionError(f"no other value known for {field.name} = {value!r}")

@@ -4,26 +4,21 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fathom.agent import Agent
-from fathom.core.module import lift
-from fathom.envs.base import spec_of
 from fathom.envs.bridge import as_env, to_gymnasium
 from fathom.envs.registry import make
 from fathom.train import engine as engines
-from fathom.train import loop
 from fathom.train.engine import make_engine
 
 from .finite import sample
-from .subjects import HORIZON, NETWORKS, SUBJECTS, bits, engine_of, learnt
+from .subjects import HORIZON, KINDS, NETWORKS, SUBJECTS, bits, changed, engine_of, every_algorithm, learnt
 
 ALGORITHMS = sorted(SUBJECTS)
 PATHS = ("native", "gymnasium")
 
-every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 both_paths = pytest.mark.parametrize("path", PATHS)
 
 
@@ -57,9 +52,19 @@ def test_neighbouring_seeds_share_no_environment_stream(name: str, path: str) ->
     assert len({row.tobytes() for row in obs}) == len(obs)
 
 
-@every_algorithm
-@both_paths
-@pytest.mark.parametrize("seeds", [1, 3])
+def unless_quick(name: str, quick: bool) -> Any:
+    return () if quick or name in KINDS else pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "seeds"),
+    [
+        pytest.param(name, path, seeds, marks=unless_quick(name, (path, seeds) == ("native", 2)))
+        for name in ALGORITHMS
+        for path in PATHS
+        for seeds in (1, 2)
+    ],
+)
 def test_chunking_does_not_matter(name: str, path: str, seeds: int) -> None:
     whole = trained(name, path, [12], seeds)
     for splits in ([1, 11], [5, 1, 6], [1] * 12):
@@ -122,8 +127,10 @@ def test_learners_at_every_step_do_not_depend_on_how_many_steps_are_an_update(pa
     assert bits(carries[0]) == bits(carries[1])
 
 
-@every_algorithm
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "seeds"),
+    [pytest.param(n, seeds, marks=unless_quick(n, seeds == 2)) for n in ALGORITHMS for seeds in (1, 2)],
+)
 def test_native_path_equals_host_path(name: str, seeds: int) -> None:
     native = engine_of(name, "native", seeds)
     subject = SUBJECTS[name]
@@ -143,94 +150,6 @@ def test_native_path_equals_host_path(name: str, seeds: int) -> None:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4), *learners)
     finally:
         host.close()
-
-
-def changed(value: Any, field: dataclasses.Field) -> Any:
-    """Another legal value of a setting."""
-    others = {
-        "activation": "silu",
-        "ties": "first",
-        "hidden": (8, 8),
-        "traces": "accumulating",
-        "visits": "every",
-        "policy": (1,) * 7,
-        "rewards": "bernoulli",
-    }
-    if field.name in others:
-        return others[field.name]
-    match value:
-        case bool():
-            return not value
-        case int():
-            return value * 2 or 1
-        case float():
-            return value * 0.75 if value else 0.125
-        case None:
-            return 0.5
-    raise AssertionError(f"no other value known for {field.name} = {value!r}")
-
-
-def fields_of(kind: type) -> list[str]:
-    return [f.name for f in dataclasses.fields(kind)]
-
-
-@pytest.mark.parametrize(
-    ("name", "field"), [(n, f) for n in ALGORITHMS for f in fields_of(type(SUBJECTS[n].algorithm))]
-)
-def test_every_field_is_read(name: str, field: str) -> None:
-    """A float field must be an input that the traced program uses; any other must change the program."""
-    algorithm = SUBJECTS[name].every_switch
-    spec = dataclasses.fields(type(algorithm))
-    entry = next(f for f in spec if f.name == field)
-    env = make("Pendulum-v1" if field == "log_std" else SUBJECTS[name].env)
-    value = getattr(algorithm, field)
-    if isinstance(value, float) and not entry.metadata.get("static"):
-        assert field in used_floats(name, env), f"{field} is read by nothing"
-        return
-    other = dataclasses.replace(algorithm, **{field: changed(value, entry)})
-    assert program(other, env) != program(algorithm, env), f"{field} is read by nothing"
-
-
-def traced(algorithm: Any, env: Any) -> Any:
-    """The jaxpr of one update, as a function of the algorithm's leaves, and the run's beginning."""
-    plan = loop.Plan.of(algorithm)
-    leaves, tree = jax.tree.flatten(lift(algorithm))
-
-    def whole(leaves: list) -> Any:
-        algorithm = jax.tree.unflatten(tree, leaves)
-        carry = engines._init_native.__wrapped__(algorithm, env, jax.random.key(0), plan, 1)
-        learning = loop.is_learning(algorithm, carry.shared, plan)
-        out = loop.advance(algorithm, env, plan, carry.seeds, carry.shared, jnp.asarray(HORIZON))
-        return out, loop.tick(carry.shared, plan, learning)
-
-    return jax.make_jaxpr(whole)(leaves), tree
-
-
-_FLOATS: dict[tuple[str, str], set[str]] = {}
-
-
-def used_floats(name: str, env: Any) -> set[str]:
-    """The float fields of an algorithm that something in its traced program depends on."""
-    key = (name, type(env).__name__ + repr(spec_of(env).action_space))
-    if key not in _FLOATS:
-        algorithm = SUBJECTS[name].every_switch
-        jaxpr, tree = traced(algorithm, env)
-        from jax._src.interpreters.partial_eval import dce_jaxpr
-
-        _, used = dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
-        paths = jax.tree_util.tree_leaves_with_path(jax.tree.unflatten(tree, range(len(used))))
-        _FLOATS[key] = {jax.tree_util.keystr(p).lstrip(".") for p, i in paths if used[i]}
-    return _FLOATS[key]
-
-
-_PROGRAMS: dict[Any, str] = {}
-
-
-def program(algorithm: Any, env: Any) -> str:
-    key = (repr(algorithm), type(env).__name__)
-    if key not in _PROGRAMS:
-        _PROGRAMS[key] = str(traced(algorithm, env)[0]) + repr(loop.Plan.of(algorithm))
-    return _PROGRAMS[key]
 
 
 def of_its_own(name: str) -> Any:

@@ -19,7 +19,7 @@ from fathom.agent import Agent
 from fathom.core.errors import FathomError
 from fathom.runs.folder import RunFolder
 from fathom.train.report import Report
-from tests.contract.subjects import NETWORKS, SUBJECTS, bits
+from tests.contract.subjects import KINDS, NETWORKS, SUBJECTS, bits
 
 ROOT = Path(__file__).parents[2]
 UPDATES = 100
@@ -167,7 +167,7 @@ def test_a_killed_run_resumes_to_the_same_bits(name: str, path: str, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", range(1, 6))
 @pytest.mark.parametrize("path", ["native", "gymnasium"])
-@pytest.mark.parametrize("name", sorted(SUBJECTS))
+@pytest.mark.parametrize("name", KINDS)
 def test_twenty_killed_runs_resume_to_the_same_bits(name: str, path: str, trial: int, tmp_path: Path) -> None:
     resume_after_kills(name, path, trial, tmp_path / "run")
 

@@ -18,14 +18,12 @@ from fathom.train import memory
 from fathom.train.engine import HostEngine, NonFinite, make_engine
 from fathom.train.report import Report
 from tests.contract.finite import Unseen
-from tests.contract.subjects import FINITE, HORIZON, NETWORKS, SUBJECTS, bits
+from tests.contract.subjects import FINITE, HORIZON, NETWORKS, SUBJECTS, bits, every_algorithm
 
 from .probes import Cornered, Diary, Faulty, Metronome
 
 PPO = SUBJECTS["ppo"].algorithm  # 4 environments × 8 steps an update
 DQN = SUBJECTS["dqn"].algorithm  # 2 environments × 2 steps an update
-
-every_algorithm = pytest.mark.parametrize("name", sorted(SUBJECTS))
 
 
 class Recorder:

@@ -33,7 +33,7 @@ from fathom.train.engine import Engine, make_engine
 from fathom.train.loop import Plan
 
 from ..contract.finite import Unseen
-from ..contract.subjects import SUBJECTS, bits, learnt
+from ..contract.subjects import SUBJECTS, bits, every_algorithm, learnt
 from .recorder import Recorder
 
 PATHS = ("native", "gymnasium")
@@ -311,7 +311,7 @@ def test_trap_8_statistics_are_those_of_each_observation_once() -> None:
         np.testing.assert_allclose(stats.var, whole.var(axis=0), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", sorted(SUBJECTS))
+@every_algorithm
 def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_path: Any) -> None:
     algorithm, env = SUBJECTS[name].every_switch, SUBJECTS[name].env
     steps = Plan.of(algorithm).steps * 40
@@ -334,7 +334,7 @@ HELD = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(SUBJECTS))
+@every_algorithm
 def test_trap_10_a_checkpoint_holds_every_leaf_of_the_loop(name: str, tmp_path: Any) -> None:
     agent = Agent(SUBJECTS[name].every_switch, SUBJECTS[name].env)
     agent.learn(agent.engine.plan.steps * 6)

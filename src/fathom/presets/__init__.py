@@ -4,10 +4,11 @@ from fathom.core.errors import UnknownName
 from fathom.presets.base import Preset
 from fathom.presets.dqn import PRESETS as _DQN
 from fathom.presets.ppo import PRESETS as _PPO
+from fathom.presets.tabular import PRESETS as _TABULAR
 
 __all__ = ["Preset", "find", "named", "presets"]
 
-_PRESETS: dict[str, Preset] = {p.name: p for p in (*_PPO, *_DQN)}
+_PRESETS: dict[str, Preset] = {p.name: p for p in (*_PPO, *_DQN, *_TABULAR)}
 
 
 def presets() -> list[Preset]:
