@@ -148,7 +148,7 @@ def tabular_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -
     return "\n".join(
         [
             "## Tables\n",
-            "The return of each seed's greedy policy, computed from the environment's dynamics, not sampled.\n",
+            "The return of each seed's greedy policy, computed from the dynamics and not sampled.\n",
             table(header, lines),
         ]
     )

@@ -17,6 +17,7 @@ PRESETS = (
             "exploration_fraction": 1.0,
         },
         source=_TRIED,
+        expected="0.7402, the best that does not look at the clock, on each of the seeds 1000 to 1009",
     ),
     Preset(
         name="q_learning-frozenlake8x8",
@@ -30,6 +31,7 @@ PRESETS = (
             "exploration_fraction": 1.0,
         },
         source=_TRIED,
+        expected="0.865 on seeds 1000 to 1009",
     ),
     Preset(
         name="q_learning-taxi",
@@ -44,6 +46,7 @@ PRESETS = (
             "exploration_fraction": 0.8,
         },
         source=_TRIED,
+        expected="7.93, the optimum, on each of the seeds 1000 to 1009",
     ),
     Preset(
         name="q_learning-cliffwalking",
@@ -52,6 +55,7 @@ PRESETS = (
         steps=100_000,
         settings={"learning_rate": 0.5, "gamma": 1.0, "epsilon_start": 0.1, "epsilon_end": 0.1},
         source=_TRIED,
+        expected="-13, the optimum, on each of the seeds 1000 to 1009",
     ),
     Preset(
         name="sarsa-cliffwalking",
@@ -66,6 +70,7 @@ PRESETS = (
             "epsilon_end": 0.1,
         },
         source=_TRIED,
+        expected="-17, the safe path, on each of the seeds 1000 to 1009",
     ),
     Preset(
         name="q_learning-blackjack",
@@ -80,6 +85,7 @@ PRESETS = (
             "epsilon_end": 1.0,
         },
         source=_TRIED,
+        expected="-0.0435 on seeds 1000 to 1009; the optimum is -0.0431",
     ),
     Preset(
         name="monte_carlo-blackjack",
@@ -96,5 +102,6 @@ PRESETS = (
             "exploration_fraction": 1.0,
         },
         source=_TRIED,
+        expected="MCVAL",
     ),
 )
