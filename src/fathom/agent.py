@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from fathom import presets
-from fathom.algos.base import Algorithm
+from fathom.algos.base import ActionValues, Algorithm, StateValues
 from fathom.algos.registry import get, name_of
 from fathom.core.errors import FathomError, UnknownName
 from fathom.core.module import lift
@@ -279,15 +279,8 @@ class Agent:
         Raises FathomError for observations that are not of the environment's space.
         """
         engine = self.engine
-        batched = _is_batched(engine.spec.obs_space, obs)
-        if not 0 <= seed_index < self.seeds:
-            raise FathomError(f"seed_index is {seed_index}; this agent has the seeds 0 to {self.seeds - 1}.")
-        obs = jax.tree.map(lambda x, like: np.asarray(x, like.dtype), obs, _like(engine.spec.obs_space, obs))
-        if not batched:
-            obs = jax.tree.map(lambda x: x[None], obs)
-        learner, key = engine.learner, engine.keys
-        if engine.batched:
-            learner, key = jax.tree.map(lambda x: x[seed_index], (learner, key))
+        obs, batched = _batch_of(engine.spec.obs_space, obs)
+        learner, key = self._of_seed(seed_index, (engine.learner, engine.keys))
         clock = clock_at(engine, max(self.horizon, 1))
         action = _predict(
             engine.algorithm, learner, obs, key, clock, np.int32(self._predictions), not deterministic
@@ -295,6 +288,25 @@ class Agent:
         self._predictions += 1
         action = jax.tree.map(np.asarray, action)
         return action if batched else jax.tree.map(lambda x: x[0], action)
+
+    def values(self, obs: Any, *, seed_index: int = 0) -> np.ndarray | None:
+        """What one seed's learner takes one observation or a batch of them to be worth.
+
+        Q(s, ·), [action] or [batch, action], where the algorithm values actions; V(s), a number or [batch],
+        where it values states; None where it tells of neither. Raises FathomError as `predict`.
+        """
+        engine = self.engine
+        if not isinstance(engine.algorithm, ActionValues | StateValues):
+            return None
+        obs, batched = _batch_of(engine.spec.obs_space, obs)
+        values = np.asarray(_values(engine.algorithm, self._of_seed(seed_index, engine.learner), obs))
+        return values if batched else values[0]
+
+    def _of_seed(self, seed_index: int, tree: PyTree) -> PyTree:
+        """What belongs to one seed of a tree whose leaves have an axis of seeds, if there are several."""
+        if not 0 <= seed_index < self.seeds:
+            raise FathomError(f"seed_index is {seed_index}; this agent has the seeds 0 to {self.seeds - 1}.")
+        return jax.tree.map(lambda x: x[seed_index], tree) if self.engine.batched else tree
 
     def set(self, **fields: float) -> "Agent":
         """Change settings in the middle of the run, without compiling; the change is logged in its folder.
@@ -525,6 +537,20 @@ def _predict(
     memory = algorithm.init_memory(learner, jax.tree.leaves(obs)[0].shape[0])
     key = numbered(named(key, "predict"), count)
     return algorithm.act(learner, memory, obs, key, clock, explore)[0]
+
+
+@jax.jit
+def _values(algorithm: ActionValues | StateValues, learner: PyTree, obs: PyTree) -> Array:
+    if isinstance(algorithm, ActionValues):
+        return algorithm.action_values(learner, obs)
+    return algorithm.state_values(learner, obs)
+
+
+def _batch_of(space: Space, obs: Any) -> tuple[Any, bool]:
+    """Observations as a batch of the space's dtypes, and whether they were one before."""
+    batched = _is_batched(space, obs)
+    obs = jax.tree.map(lambda x, like: np.asarray(x, like.dtype), obs, _like(space, obs))
+    return obs if batched else jax.tree.map(lambda x: x[None], obs), batched
 
 
 def _like(space: Space, obs: Any) -> Any:

@@ -11,7 +11,10 @@ import jax
 import pytest
 from PIL import Image
 
+from fathom import Agent
 from fathom.cli import main
+from fathom.cli.theatre import to_rich
+from fathom.envs.render import PALETTES
 from fathom.runs.folder import RunFolder
 
 TINY = ["--num-envs", "4", "--num-steps", "16", "--epochs", "1", "--minibatches", "2", "--hidden", "8"]
@@ -110,6 +113,70 @@ def test_watch_writes_a_film(capsys, run, tmp_path):
         assert image.n_frames == frames == 6
     assert main(["watch", str(run), "-o", "x.avi"]) == 2
     assert main(["watch", str(run), "-o", str(film), "--seed-index", "2"]) == 2
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """A table that nobody has taught anything."""
+    folder = tmp_path_factory.mktemp("runs") / "lake"
+    return Agent("q_learning", "FrozenLake-v1", seeds=2, preset="none").save(folder)
+
+
+def test_watch_without_a_terminal_writes_frames_one_after_another(capsys, lake):
+    arguments = ["watch", str(lake), "--max-steps", "2", "--seed-index", "1"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.isascii()
+    frames = out.strip().split("\n\nFrozenLake-v1")
+    assert 2 <= len(frames) <= 3
+    assert frames[0].split("\n")[:6] == [
+        "FrozenLake-v1, seed 1: episode 1 of 1, step 0, return 0",
+        "",
+        "+-------------------------+",
+        "| @ any   any   any   any |",
+        "|  0.00  0.00  0.00  0.00 |",
+        "|                         |",
+    ]
+    assert main([*arguments, "--plain"]) == 0
+    assert capsys.readouterr().out == out
+
+
+def test_watch_tells_what_cannot_be_shown(capsys, run, lake):
+    assert main(["watch", str(run)]) == 2
+    assert "film it with -o" in capsys.readouterr().err
+    assert main(["watch", str(lake), "--speed", "0"]) == 2
+    assert "steps per second" in capsys.readouterr().err
+    assert main(["watch", str(lake), "--seed-index", "2"]) == 2
+
+
+def test_watch_films_values(capsys, lake, tmp_path):
+    film = tmp_path / "lake.gif"
+    assert main(["watch", str(lake), "-o", str(film), "--max-steps", "2", "--speed", "5"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{film}\n"
+    assert err.endswith("frames at 5 per second\n")
+    with Image.open(film) as image:
+        assert image.size == (480, 480)
+        assert image.info["duration"] == 200
+
+
+def test_ctrl_c_ends_watching_quietly(capsys, lake, monkeypatch):
+    def interrupt(lines):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fathom.cli.theatre.to_text", interrupt)
+    assert main(["watch", str(lake), "--max-steps", "2"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_words_on_their_colours():
+    shown = to_rich([[("head", "")], [("0.50", "value0"), (" ", ""), ("@", "accent")]])
+    assert shown.plain == "head\n0.50 @"
+    light = PALETTES["light"]
+    styles = {shown.plain[s.start : s.end]: str(s.style).upper() for s in shown.spans}
+    assert styles["0.50"] == f"{light['body']} ON {light['value0']}"
+    assert styles["@"] == f"BOLD {light['background']} ON {light['accent']}"
 
 
 def test_plot_writes_a_picture(capsys, run, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fathom.core.errors import FathomError, UnknownName
-from fathom.envs.render import PALETTES, draw, write_gif, write_mp4, write_png
+from fathom.envs.render import LEVELS, PALETTES, draw, write_gif, write_mp4, write_png
 from fathom.envs.scene import Circle, Line, Polygon, Scene, Text
 
 SQUARE = np.array([[-1, -1], [0, -1], [0, 0], [-1, 0]], np.float32)  # the lower left quarter
@@ -32,7 +32,30 @@ def film(n=12, size=(20, 31)):
 
 def test_both_themes_colour_the_same_roles():
     assert PALETTES["light"].keys() == PALETTES["dark"].keys()
-    assert {"ground", "body", "accent", "goal", "danger", "muted", "background"} == PALETTES["light"].keys()
+    shades = {f"value{level}" for level in range(LEVELS)}
+    named = {"ground", "body", "accent", "goal", "danger", "muted", "background"}
+    assert named | shades == PALETTES["light"].keys()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_letters_can_be_read_on_every_shade(theme):
+    def luminance(role):
+        part = np.array(rgb(role, theme)) / 255
+        linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    for level in range(LEVELS):
+        dark, light = sorted((luminance("body"), luminance(f"value{level}")))
+        assert (light + 0.05) / (dark + 0.05) >= 4  # WCAG's contrast, of 1 to 21
+
+
+def test_text_is_as_high_as_it_says():
+    def rows(size):
+        picture = draw(scene(Text(np.zeros(2, np.float32), "0", color="body", size=size)), width=200)
+        return (picture != rgb("background")).any(-1).any(-1).sum()
+
+    assert rows(0.4) == pytest.approx(2 * rows(0.2), abs=2)
+    assert 0.5 * 40 < rows(0.4) < 40
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -15,6 +15,7 @@ from fathom.envs.base import Env, vec_reset, vec_step
 from fathom.envs.classic.cartpole import CartPole
 from fathom.envs.classic.mountain_car_continuous import MountainCarContinuous
 from fathom.envs.classic.pendulum import Pendulum
+from fathom.envs.grid.maps import frozen_lake
 from fathom.envs.probe.counting import CountingEnv
 from fathom.envs.probe.policy import ContinuousProbe, MaskedProbe
 from fathom.envs.probe.value import TruncationProbe
@@ -240,6 +241,14 @@ def test_wrappers_keep_info_view_types_and_leaves(env):
         jax.tree.leaves(picture), jax.tree.leaves(innermost.view(inner_state)), strict=True
     ):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_text_of_the_environment_within_shows():
+    lake = frozen_lake()
+    state, _ = TimeLimit(lake, 5).reset(jax.random.key(0))
+    assert TimeLimit(lake, 5).ascii(state) == lake.ascii(0)
+    assert FlattenObs(TimeLimit(lake, 5)).ascii(state) == lake.ascii(0)
+    assert TimeLimit(Pendulum(), 5).ascii(TimeLimit(Pendulum(), 5).reset(jax.random.key(0))[0]) is None
 
 
 def test_constants_within_can_be_changed_without_compiling():

@@ -2,14 +2,20 @@ import itertools
 from types import SimpleNamespace
 
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from fathom.core.errors import FathomError
 from fathom.envs.classic.cartpole import CartPole
+from fathom.envs.grid.world import GridWorld
 from fathom.envs.host import HostEnv
-from fathom.runs.watch import record, write_film
+from fathom.envs.probe.value import ValueProbe
+from fathom.envs.render import draw
+from fathom.envs.toy.corridor import ShortCorridor
+from fathom.envs.wrappers import FlattenObs, TimeLimit
+from fathom.runs.watch import narrate, record, write_film
 
 
 class Countdown(gymnasium.Env):
@@ -99,3 +105,112 @@ def test_what_cannot_be_seen_is_told():
         record(agent(CartPole()), seed_index=2)
     with pytest.raises(FathomError, match="episodes is 0"):
         record(agent(CartPole()), episodes=0)
+
+
+GRID = TimeLimit(GridWorld.from_map("S.\n#G"), 9)  # up, right, down, left
+Q = np.array([[0.0, 0.5, 0.0, 0.25], [0.0, 0.0, 1.0, 1.0], [9.0] * 4, [9.0] * 4])
+
+
+class Learner(Policy):
+    """As much of an Agent as showing needs: takes the first of the greedy actions of a table."""
+
+    def values(self, obs, seed_index=0):
+        return None if self.table is None else self.table[np.asarray(obs)]
+
+    def predict(self, obs, deterministic, seed_index):
+        return np.int32(self.table[int(obs)].argmax())
+
+
+def learner(env, table):
+    return Learner(env=env, table=table, seeds=2, seed=5, env_id="Test-v0")
+
+
+def words(lines):
+    return ["".join(text for text, _ in line).rstrip() for line in lines]
+
+
+def test_a_walk_among_values_is_told_step_by_step():
+    frames = [words(lines) for lines in narrate(learner(GRID, Q), seed_index=1, unicode=False)]
+    assert [f[0] for f in frames] == [
+        "Test-v0, seed 6: episode 1 of 1, step 0, return 0",
+        "Test-v0, seed 6: episode 1 of 1, step 1, return 0",
+        "Test-v0, seed 6: episode 1 of 1, step 2, return 1, the end",
+    ]
+    above = {0: "| @ >    v< |", 1: "|   >  @ v< |", 2: "|   >    v< |"}
+    below = {0: ["| ####  G   |", "| ####      |"], 2: ["| ####  @   |", "| ####  G   |"]}
+    edge = "+-----------+"
+    for step, frame in enumerate(frames):
+        assert frame[1:] == [
+            "", edge, above[step], "| 0.50 1.00 |", "|           |", *below.get(step, below[0]), edge
+        ]  # fmt: skip
+
+
+def test_a_walk_is_cut_and_episodes_are_counted():
+    up = np.eye(4)[[0, 0, 0, 0]]
+    frames = [words(lines)[0] for lines in narrate(learner(GRID, up), episodes=2, max_steps=1)]
+    assert [f.split(": ")[1] for f in frames] == [
+        "episode 1 of 2, step 0, return 0",
+        "episode 1 of 2, step 1, return 0, cut",
+        "episode 2 of 2, step 0, return 0",
+        "episode 2 of 2, step 1, return 0, cut",
+    ]
+
+
+def test_what_does_not_fit_is_the_map_with_arrows():
+    (first, *_) = narrate(learner(GRID, Q), size=(10, 40))
+    assert words(first)[2:] == ["@↓", "#G"]
+    (first, *_) = narrate(learner(GRID, Q), size=(70, 5))
+    assert words(first)[2:] == ["@↓", "#G"]
+
+
+def test_a_film_of_a_walk_shows_values_and_goes_at_a_pace():
+    frames, fps = record(learner(GRID, Q))
+    assert fps == 4
+    assert len(frames) == 3
+    assert frames[0].shape == (480, 480, 3)
+    assert record(learner(GRID, Q), speed=2.0)[1] == 2
+
+
+def test_a_learner_without_values_or_with_eyes_of_its_own_is_filmed_as_ever():
+    blind = Learner(env=GRID, table=None, seeds=1, seed=0, env_id="Test-v0")
+    blind.predict = lambda obs, deterministic, seed_index: np.int32(1)
+    flat = Policy(env=FlattenObs(GRID), action=1, seeds=1, asked=[])
+    for policy in (blind, flat):
+        frames, fps = record(policy, max_steps=1)
+        assert fps == 30
+        np.testing.assert_array_equal(frames[0], draw(GRID.env.view(jnp.int32(0))))
+    (first, *_) = narrate(blind, max_steps=1)
+    assert words(first)[2:] == ["@.", "#G"]
+
+
+def test_values_of_states_have_no_arrows():
+    learnt = learner(GRID, np.array([0.5, 1.0, 9.0, 9.0]))
+    learnt.predict = lambda obs, deterministic, seed_index: np.int32(1)
+    (first, *_) = narrate(learnt, max_steps=1)
+    assert words(first)[3:5] == ["| @         |", "| 0.50 1.00 |"]
+
+
+def test_other_environments_show_their_text_and_the_values_of_the_state():
+    table = np.array([[-1.0, 2.0], [3.0, 3.0], [0.0, 1.0], [0.0, 0.0]])
+    env = TimeLimit(ShortCorridor(aliased=False), 9)
+    frames = [words(lines)[2:] for lines in narrate(learner(env, table), max_steps=1)]
+    assert frames == [
+        ["[S] x  .  G       action 0   -1.00", "                * action 1    2.00"],
+        [" S [x] .  G"],
+    ]
+    judge = learner(env, np.ones(4))
+    judge.predict = lambda obs, deterministic, seed_index: np.int32(1)
+    states = [words(lines)[2:] for lines in narrate(judge, max_steps=1)]
+    assert states[0] == ["[S] x  .  G     value 1.00"]
+
+
+def test_where_there_is_nothing_to_show_it_is_said():
+    with pytest.raises(FathomError, match=r"Test-v0 has no text to show.*film it with -o"):
+        next(narrate(learner(CartPole(), None)))
+    with pytest.raises(FathomError, match="nor a picture: give it an `ascii` or a `view`"):
+        next(narrate(learner(ValueProbe(), None)))
+    with pytest.raises(FathomError, match="Gymnasium"):
+        next(narrate(learner(HostEnv(Countdown, "Countdown"), None)))
+    for speed in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(FathomError, match="steps per second"):
+            record(learner(GRID, Q), speed=speed)

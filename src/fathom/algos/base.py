@@ -1,10 +1,10 @@
 """What every algorithm is: a frozen dataclass that is a pytree, and a handful of pure functions."""
 
 import abc
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from fathom.core.errors import FathomError
 from fathom.core.module import Config
@@ -93,6 +93,24 @@ class Online(Algorithm):
         `memory` is as `act` left it: eligibility traces, the last n steps, an action chosen ahead. What is
         returned of it goes to the next `act`, fresh (`init_memory`) where the episode ended with this step.
         """
+
+
+@runtime_checkable
+class ActionValues(Protocol):
+    """An algorithm that can tell what it takes actions to be worth, for people to look at."""
+
+    def action_values(self, state: Any, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·) in each observation."""
+        ...
+
+
+@runtime_checkable
+class StateValues(Protocol):
+    """An algorithm that can tell what it takes states to be worth, for people to look at."""
+
+    def state_values(self, state: Any, obs: Obs) -> Float[Array, "*batch"]:
+        """V(s) of each observation."""
+        ...
 
 
 def require(condition: bool, message: str) -> None:

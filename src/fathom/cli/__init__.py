@@ -16,7 +16,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("fathom.cli.train", "ALGO ENV", "train an algorithm on an environment"),
     "resume": ("fathom.cli.train", "RUN", "go on with a run where it stopped"),
     "eval": ("fathom.cli.results", "RUN", "evaluate a trained run on fresh episodes"),
-    "watch": ("fathom.cli.results", "RUN -o FILE", "film the trained policy (.gif, .mp4)"),
+    "watch": ("fathom.cli.results", "RUN [-o FILE]", "show the trained policy, or film it (.gif, .mp4)"),
     "plot": ("fathom.cli.results", "RUN... -o FILE", "draw learning curves (.png, .svg, .pdf)"),
     "reproduce": (
         "fathom.cli.reproduce",

@@ -8,6 +8,7 @@ import tyro
 
 Switch = tyro.conf.FlagCreatePairsOff
 Run = tyro.conf.Positional[Path]
+MaybeOutFile = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 OutFile = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
@@ -51,14 +52,16 @@ class EvalOptions:
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """What to film."""
+    """What to show."""
 
     run: Run  # folder of the run
-    out: OutFile  # the film to write: .gif, or .mp4 with the video extra
+    out: MaybeOutFile = None  # the film to write: .gif, or .mp4 with the video extra; none: in the terminal
     episodes: int = 1  # episodes, one after the other
     seed_index: int = 0  # which of the run's seeds plays, counted from 0
     max_steps: int = 1_000  # episodes are cut after so many steps
     seed: int = 0  # chooses the episodes
+    speed: float | None = None  # steps per second; by default 4 in text and among values, else the film's own
+    plain: Annotated[bool, Switch] = False  # text without colours, one frame after another
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,27 @@ def run_eval(arguments: Sequence[str]) -> int:
 
 
 def run_watch(arguments: Sequence[str]) -> int:
-    """Film a run's policy."""
+    """Show a run's policy, in the terminal or as a film."""
     options = parsing.parse(
-        WatchOptions, arguments, "fathom watch", "Film the deterministic policy of one seed of a run."
+        WatchOptions,
+        arguments,
+        "fathom watch",
+        "Show the deterministic policy of one seed of a run: as a film, or without -o in the terminal.",
     )
     from fathom.agent import Agent
-    from fathom.runs.watch import record, require_film, write_film
+    from fathom.runs.watch import record, require_film, require_speed, write_film
 
-    require_film(options.out)
+    require_speed(options.speed)
+    if options.out is not None:
+        require_film(options.out)
     with contextlib.closing(Agent.load(options.run)) as agent:
-        frames, fps = record(agent, options.episodes, options.seed_index, options.max_steps, options.seed)
+        settings = options.episodes, options.seed_index, options.max_steps, options.seed
+        if options.out is None:
+            from fathom.cli.theatre import play
+
+            play(agent, settings, options.speed, options.plain)
+            return 0
+        frames, fps = record(agent, *settings, options.speed)
     path = write_film(options.out, frames, fps)
     print(f"{len(frames)} frames at {fps:g} per second", file=sys.stderr)
     print(path)

@@ -43,6 +43,10 @@ class Env(Config):
         """A `envs.scene.Scene` to draw for `state`, or None where there is nothing to see."""
         return None
 
+    def ascii(self, state: PyTree) -> str | None:
+        """Lines of text that show `state` (concrete), or None where there are none."""
+        return None
+
 
 def spec_of(env: Any, id: str = "") -> EnvSpec:
     """The spaces of an environment, as an algorithm's `init` takes them."""

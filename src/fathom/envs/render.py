@@ -18,6 +18,16 @@ from fathom.envs.scene import Circle, Line, Polygon, Scene, Text, Tiles
 
 Frame = UInt8[np.ndarray, "height width 3"]
 
+LEVELS = 9  # shades of a quantity: the roles value0, …, value8
+
+
+def _shades(low: str, high: str) -> dict[str, str]:
+    """Colours from one to another, evenly."""
+    ends = np.array([list(bytes.fromhex(color[1:])) for color in (low, high)])
+    mixed = np.linspace(ends[0], ends[1], LEVELS).round().astype(int)
+    return {f"value{level}": "#{:02X}{:02X}{:02X}".format(*rgb) for level, rgb in enumerate(mixed)}
+
+
 # Role -> colour. The page paints the same roles with the same colours.
 PALETTES: dict[str, dict[str, str]] = {
     "light": {
@@ -28,6 +38,7 @@ PALETTES: dict[str, dict[str, str]] = {
         "goal": "#2F9E6E",
         "danger": "#CF4A4A",
         "muted": "#9AA3AE",
+        **_shades("#EAF1F8", "#79B0E3"),  # the body's colour can be read on all of them
     },
     "dark": {
         "background": "#12161D",
@@ -37,6 +48,7 @@ PALETTES: dict[str, dict[str, str]] = {
         "goal": "#46C08A",
         "danger": "#EF6B6B",
         "muted": "#66717F",
+        **_shades("#1C2733", "#2A64A0"),
     },
 }
 
@@ -178,7 +190,8 @@ def _paint(
         case Text():
             from PIL import ImageFont
 
-            font = ImageFont.load_default(max(width / 30, 9 * _OVERSAMPLING))
+            size = max(width / 30, 9 * _OVERSAMPLING) if shape.size is None else shape.size * scale
+            font = ImageFont.load_default(max(size, 1.0))
             pen.text(to_pixels(shape.at)[0], _wording(shape), fill=color, font=font, anchor="mm")
 
 

@@ -52,13 +52,14 @@ class Text(eqx.Module):
     text: str = eqx.field(static=True, default="")
     value: Array | None = None
     color: str = eqx.field(static=True, default="muted")
+    size: float | None = eqx.field(static=True, default=None)  # height in world units; else of the picture
 
 
 class Scene(eqx.Module):
     """Shapes in painting order, in world coordinates with y upwards.
 
     Colours are roles, not values, so that light and dark themes can differ: background, ground, body,
-    accent, goal, danger, muted.
+    accent, goal, danger, muted, and value0, …, value8 for quantities from low to high.
     """
 
     shapes: tuple[Any, ...]

@@ -61,6 +61,10 @@ class TimeLimit(Env):
         """The picture of the environment within."""
         return self.env.view(state.env)
 
+    def ascii(self, state: TimeLimitState) -> str | None:
+        """The text of the environment within."""
+        return self.env.ascii(state.env)
+
 
 class FrameStackState(eqx.Module):
     """The state of the environment within, and the observation as it was last given out."""
@@ -122,6 +126,10 @@ class FrameStack(Env):
         """The picture of the environment within."""
         return self.env.view(state.env)
 
+    def ascii(self, state: FrameStackState) -> str | None:
+        """The text of the environment within."""
+        return self.env.ascii(state.env)
+
 
 class ScaleAction(Env):
     """Actions in [−1, 1], mapped linearly onto the box of the environment within.
@@ -162,6 +170,10 @@ class ScaleAction(Env):
         """The picture of the environment within."""
         return self.env.view(state)
 
+    def ascii(self, state: PyTree) -> str | None:
+        """The text of the environment within."""
+        return self.env.ascii(state)
+
 
 class ClipAction(Env):
     """Takes any real action and gives the environment within the nearest one of its box.
@@ -198,6 +210,10 @@ class ClipAction(Env):
         """The picture of the environment within."""
         return self.env.view(state)
 
+    def ascii(self, state: PyTree) -> str | None:
+        """The text of the environment within."""
+        return self.env.ascii(state)
+
 
 class FlattenObs(Env):
     """Observations as float32 vectors, as `core.spaces.flatten` makes them; masks are kept."""
@@ -233,6 +249,10 @@ class FlattenObs(Env):
     def view(self, state: PyTree) -> Any:
         """The picture of the environment within."""
         return self.env.view(state)
+
+    def ascii(self, state: PyTree) -> str | None:
+        """The text of the environment within."""
+        return self.env.ascii(state)
 
 
 def _bare(space: Space) -> Space:

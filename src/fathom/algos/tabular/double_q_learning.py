@@ -64,6 +64,10 @@ class DoubleQLearning(Control):
         """Line 1. A terminal state's values are never read: `td_target` knows where the task ended."""
         return State(QTable.init(spec, self.initial_value), QTable.init(spec, self.initial_value))
 
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """The mean of Q1(s, ·) and Q2(s, ·)."""
+        return (state.q1(obs) + state.q2(obs)) / 2
+
     def init_memory(self, state: State, num_envs: int) -> PyTree:
         """Nothing: one step is all that a target needs."""
         return ()

@@ -91,6 +91,10 @@ class DynaQ(Control):
         reward, terminated = zeros.astype(jnp.float32), zeros.astype(jnp.bool_)
         return State(q, Model(reward, stays, terminated, zeros, zeros[:, 0], jnp.zeros((), jnp.int32)))
 
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return state.q(obs)
+
     def init_memory(self, state: State, num_envs: int) -> PyTree:
         """Nothing: the model outlives the episode."""
         return ()

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import equinox as eqx
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from fathom.algos.base import Metrics, require_mask_fits, require_positive
 from fathom.algos.tabular.control import Control, absolute, discount, of_action
@@ -57,6 +57,10 @@ class ExpectedSarsa(Control):
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1. A terminal state's values are never read: `td_target` knows where the task ended."""
         return State(QTable.init(spec, self.initial_value))
+
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return state.q(obs)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
         """Nothing: one step is all that a target needs."""

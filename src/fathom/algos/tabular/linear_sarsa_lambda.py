@@ -127,6 +127,10 @@ class LinearSarsaLambda(Control):
         weights = jnp.full(shape, self.initial_value / self.tilings, jnp.float32)
         return State(TileQ(weights, space, spec.action_space, self.tilings, self.tiles))
 
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """q̂(s, ·)."""
+        return state.q(obs)
+
     def init_memory(self, state: State, num_envs: int) -> Memory:
         """Line 2: no action chosen ahead, no traces, no steps."""
         *_, rows, columns = state.q.weights.shape

@@ -73,6 +73,10 @@ class MonteCarlo(Control):
         q = QTable.init(spec, self.initial_value)
         return ControlState(q, jnp.zeros(q.size, jnp.float32))
 
+    def action_values(self, state: ControlState, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return state.q(obs)
+
     def init_memory(self, state: ControlState, num_envs: int) -> monte_carlo.Sums:
         """Line 3: no visits, no rewards."""
         return monte_carlo.nothing(num_envs, state.q.size)
@@ -136,6 +140,10 @@ class MonteCarloPrediction(Prediction):
         """Line 1."""
         v = VTable.init(spec, self.initial_value)
         return PredictionState(v, jnp.zeros(v.size, jnp.float32))
+
+    def state_values(self, state: PredictionState, obs: Obs) -> Float[Array, "*batch"]:
+        """V(s)."""
+        return state.v(obs)
 
     def init_memory(self, state: PredictionState, num_envs: int) -> monte_carlo.Sums:
         """Line 3: no visits, no rewards."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from fathom.algos.base import Metrics, require_mask_fits, require_positive
 from fathom.algos.tabular.control import Control, discount
@@ -69,6 +69,10 @@ class NStepSarsa(Control):
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1."""
         return State(QTable.init(spec, self.initial_value))
+
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return state.q(obs)
 
     def init_memory(self, state: State, num_envs: int) -> Memory:
         """No action chosen ahead, no steps."""

@@ -65,6 +65,10 @@ class OffPolicyMonteCarlo(Explorer):
         q = QTable.init(spec, self.initial_value)
         return State(q, jnp.zeros(q.size, jnp.float32))
 
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return state.q(obs)
+
     def init_memory(self, state: State, num_envs: int) -> monte_carlo.Sums:
         """Line 3: no visits, no rewards."""
         return monte_carlo.nothing(num_envs, state.q.size)

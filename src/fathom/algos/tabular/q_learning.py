@@ -59,6 +59,10 @@ class QLearning(Control):
         """Line 1. A terminal state's values are never read: `td_target` knows where the task ended."""
         return State(QTable.init(spec, self.initial_value))
 
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return state.q(obs)
+
     def init_memory(self, state: State, num_envs: int) -> PyTree:
         """Nothing: one step is all that a target needs."""
         return ()

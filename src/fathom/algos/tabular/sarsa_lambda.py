@@ -75,6 +75,10 @@ class SarsaLambda(Control):
         """Line 1."""
         return State(QTable.init(spec, self.initial_value))
 
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return state.q(obs)
+
     def init_memory(self, state: State, num_envs: int) -> Memory:
         """Line 2: no action chosen ahead, no traces."""
         return Memory(

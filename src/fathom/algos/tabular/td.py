@@ -3,7 +3,7 @@
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from fathom.algos.base import Metrics, require_mask_fits, require_positive
 from fathom.algos.tabular.control import Prediction, discount
@@ -57,6 +57,10 @@ class TD(Prediction):
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1."""
         return State(VTable.init(spec, self.initial_value))
+
+    def state_values(self, state: State, obs: Obs) -> Float[Array, "*batch"]:
+        """V(s)."""
+        return state.v(obs)
 
     def init_memory(self, state: State, num_envs: int) -> n_step.Window:
         """No steps."""

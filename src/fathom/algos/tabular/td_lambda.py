@@ -69,6 +69,10 @@ class TDLambda(Prediction):
         """Line 1."""
         return State(VTable.init(spec, self.initial_value))
 
+    def state_values(self, state: State, obs: Obs) -> Float[Array, "*batch"]:
+        """V(s)."""
+        return state.v(obs)
+
     def init_memory(self, state: State, num_envs: int) -> Memory:
         """Line 2."""
         return Memory(jnp.zeros((num_envs, state.v.size), jnp.float32), jnp.zeros(num_envs, jnp.float32))

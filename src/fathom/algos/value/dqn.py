@@ -132,6 +132,10 @@ class DQN(OffPolicy):
         """Adam's direction after clipping; the step size is applied in `update`."""
         return optim.clipped_adam(self.max_grad_norm)
 
+    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
+        """Q(s, ·; θ)."""
+        return state.params(obs)
+
     def init_memory(self, state: State, num_envs: int) -> PyTree:
         """The exploring actions under way, where `ez_mu` keeps them for more than a step; else nothing."""
         return () if self.ez_mu is None else exploration.Held.none(num_envs)

@@ -2,13 +2,15 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from fathom.envs.base import Env
 from fathom.envs.finite import FiniteEnv
+from fathom.envs.scene import Scene
 
 Index = Int[Array, ""] | int
 
@@ -25,11 +27,21 @@ ARROWS = {
 }
 
 
+class Plan(NamedTuple):
+    """What there is in the cells of a grid besides the agent; every list is [row][col]."""
+
+    acts: Bool[np.ndarray, "row col"]  # where the agent can come to choose an action
+    letters: list[list[str]]  # one for each cell, "" for none
+    roles: list[list[str]]  # a colour's role (see `envs.scene.Scene`) for each cell, "" for none
+    walls: Bool[np.ndarray, "row col"]  # between a cell and the one to its right
+    told: str = ""  # what else is in the state, in words
+
+
 class Board(FiniteEnv):
     """A finite environment whose agent stands in one cell of a grid; row 0 is at the top.
 
-    Whatever is drawn over the cells (values, a policy's arrows, a path) needs only `shape`, `cell_of` and
-    `state_at`, and `arrows` for the actions.
+    Whatever is drawn over the cells (values, a policy's arrows, a path) needs only `shape`, `cell_of`,
+    `state_at` and `plan`, and `arrows` for the actions.
     """
 
     @property
@@ -56,6 +68,17 @@ class Board(FiniteEnv):
 
         `marks` [row][col] holds a character for each cell, such as an arrow, to show where there is neither
         the agent nor anything that matters more; "" for none.
+        """
+
+    @abc.abstractmethod
+    def plan(self, state: Index) -> Plan:
+        """What there is in the cells, for a concrete state."""
+
+    @abc.abstractmethod
+    def view(self, state: Any, tints: Sequence[Any] = (), marks: Sequence[Any] = ()) -> Scene:
+        """The grid and the agent.
+
+        `tints` are shapes to paint on the ground of free cells, `marks` shapes to paint on all but the agent.
         """
 
     def center(self, row: Any, col: Any) -> Float[Array, "2"]:

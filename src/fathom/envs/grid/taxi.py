@@ -11,7 +11,7 @@ from fathom.core.spaces import Discrete, Masked, Space
 from fathom.core.types import Masked as MaskedObs
 from fathom.envs.classic.shapes import place, rounded_box
 from fathom.envs.finite import Outcomes
-from fathom.envs.grid.board import ARROWS, Board, Index
+from fathom.envs.grid.board import ARROWS, Board, Index, Plan
 from fathom.envs.scene import Circle, Line, Polygon, Scene, Text, Tiles
 
 _MAP = (
@@ -169,12 +169,25 @@ class Taxi(Board):
                     at[0][at[1]] = marks[row][col] or " "
         row, col = self.cell_of(int(state))
         lines[int(row) + 1][2 * int(col) + 1] = "@"
-        passenger, destination = divmod(int(state) % 20, 4)
-        where = "aboard" if passenger == _ABOARD else f"at {_NAMES[passenger]}"
-        told = f"passenger {where}, to {_NAMES[destination]}"
+        told = self.plan(state).told
         return "\n".join(["".join(line) for line in lines] + [told])
 
-    def view(self, state: Int[Array, ""]) -> Scene:
+    def plan(self, state: Index) -> Plan:
+        """The pads, the destination's as a goal, and who waits where and wants to go where."""
+        passenger, destination = divmod(int(state) % 20, 4)
+        letters, roles = [[""] * 5 for _ in range(5)], [[""] * 5 for _ in range(5)]
+        for name, (row, col) in zip(_NAMES, _PADS, strict=True):
+            letters[row][col] = name
+        row, col = _PADS[destination]
+        roles[row][col] = "goal"
+        where = "aboard" if passenger == _ABOARD else f"at {_NAMES[passenger]}"
+        walls = np.array([[line[2 * col + 2] == "|" for col in range(5)] for line in _MAP[1:6]])
+        walls[:, 4] = False  # the edge
+        return Plan(
+            np.ones((5, 5), bool), letters, roles, walls, f"passenger {where}, to {_NAMES[destination]}"
+        )
+
+    def view(self, state: Int[Array, ""], tints: Sequence[Any] = (), marks: Sequence[Any] = ()) -> Scene:
         """The streets and their walls, the pads, the destination in green, the passenger and the taxi."""
         passenger, destination = state // 4 % 5, state % 4
         pads = jnp.stack([self.center(*pad) for pad in _PADS])
@@ -188,9 +201,11 @@ class Taxi(Board):
         ]
         shapes: tuple[Any, ...] = (
             Tiles(ground, ("ground",)),
+            *tints,
             Tiles(goal.reshape(5, 5), ("", "goal")),
             *letters,
             *_walls(),
+            *marks,
             Polygon(place(rounded_box(0.64, 0.44, 0.1), taxi), "accent"),
             Polygon(place(rounded_box(0.3, 0.28, 0.06), taxi), "background"),
             Circle(waits, jnp.where(aboard, 0.1, 0.15), "body"),

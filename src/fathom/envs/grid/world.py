@@ -13,13 +13,14 @@ from jaxtyping import Array, Float, Int
 from fathom.core.errors import FathomError, UnknownName
 from fathom.core.spaces import Discrete
 from fathom.envs.finite import Outcomes
-from fathom.envs.grid.board import ARROWS, Board, Index
+from fathom.envs.grid.board import ARROWS, Board, Index, Plan
 from fathom.envs.scene import Circle, Scene, Text, Tiles
 
 FREE, WALL, GOAL, CLIFF, HOLE = range(5)  # what a cell may be
 
 LEGEND = {"S": FREE, ".": FREE, "F": FREE, "#": WALL, "G": GOAL, "C": CLIFF, "H": HOLE}
 _LETTERS = ".#GCH"  # by kind
+_ROLES = ("", "muted", "goal", "danger", "danger")  # by kind
 
 _DIRECTIONS = {
     "up": (-1, 0),
@@ -254,15 +255,24 @@ class GridWorld(Board):
         lines[int(row)][int(col)] = "@"
         return "\n".join("".join(line) for line in lines)
 
-    def view(self, state: Int[Array, ""]) -> Scene:
+    def plan(self, state: Index) -> Plan:
+        """The letters of the map where a cell is not free; there is nothing else in a state."""
+        kinds = np.asarray(self.cells)
+        letters = [["" if kind == FREE else _LETTERS[kind] for kind in row] for row in kinds]
+        roles = [[_ROLES[kind] for kind in row] for row in kinds]
+        return Plan(kinds == FREE, letters, roles, np.zeros_like(kinds, bool))
+
+    def view(self, state: Int[Array, ""], tints: Sequence[Any] = (), marks: Sequence[Any] = ()) -> Scene:
         """The cells, the goal, the agent, and the wind under its columns."""
         rows, cols = self.shape
         at = self.center(*self.cell_of(state))
         shapes: list[Any] = [
             Tiles(self.cells, ("ground", "muted", "goal", "danger", "ground")),
             Tiles((self.starts > 0).astype(jnp.int32), ("", "muted"), 0.24, round=True),
+            *tints,
             Tiles(self.cells, ("", "", "", "", "danger"), 0.66, round=True),
             Tiles(self.cells, ("", "", "background", "", ""), 0.3, round=True),
+            *marks,
             Circle(at, 0.32, "background"),
             Circle(at, 0.27, "accent"),
         ]
