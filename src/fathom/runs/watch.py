@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
@@ -224,7 +225,7 @@ class _Laid(NamedTuple):
 
     def worth(self, state: Index) -> CellValues | None:
         """The values of all cells, all else being as in a state of the grid."""
-        obs = jax.vmap(self.board.observe)(cell_states(self.board, state))
+        obs = jax.vmap(self.board.observe)(jnp.asarray(cell_states(self.board, state)))
         values = self.agent.values(obs, seed_index=self.seed_index)
         if values is None:
             return None

@@ -93,12 +93,16 @@ def value_scene(board: Board, state: Any, cells: CellValues, pixels: float = 120
     texts = numerals(cells.value)
     for row, col in np.ndindex(*board.shape):
         middle = np.asarray(board.center(row, col))
-        arrows += _arrows(board, middle + np.float32([0, 0.1]), cells.best[row, col])
+        arrows += _arrows(board, middle + _by(0, 0.1), cells.best[row, col])
         if texts[row][col]:
-            numbers.append(Text(middle - np.float32([0, 0.36]), texts[row][col], color="body", size=0.2))
+            numbers.append(Text(middle - _by(0, 0.36), texts[row][col], color="body", size=0.2))
     scene = board.view(state, tints, arrows)
     # Above the agent: the number of its own cell is the one that is looked for.
     return Scene((*scene.shapes, *numbers), scene.extent)
+
+
+def _by(x: float, y: float) -> np.ndarray:
+    return np.array([x, y], np.float32)
 
 
 def _arrows(board: Board, middle: np.ndarray, best: Bool[np.ndarray, " action"]) -> list[Any]:
@@ -106,7 +110,7 @@ def _arrows(board: Board, middle: np.ndarray, best: Bool[np.ndarray, " action"])
     chosen = [board.arrows[action] for action in np.nonzero(best)[0]]
     letters = "".join(arrow for arrow in chosen if arrow not in _HEADINGS)
     if letters:
-        shapes.append(Text(middle + np.float32([0.3, 0.22]), letters, color="body", size=0.24))
+        shapes.append(Text(middle + _by(0.3, 0.22), letters, color="body", size=0.24))
     for arrow in chosen:
         if arrow == _STAY:
             shapes.append(Circle(middle, 0.06, "body"))
