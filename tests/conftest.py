@@ -1,7 +1,9 @@
 """What all tests share: a quiet CPU, strict arithmetic, checked shapes, remembered compilations."""
 
+import gc
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -39,3 +41,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache")
     settings.register_profile("fathom", deadline=None, derandomize=True, max_examples=30, database=None)
     settings.load_profile("fathom")
+
+
+_MAPS_AT_MOST = 20_000  # of the 65,530 memory maps that Linux allows a process
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs() -> Iterator[None]:
+    """Let go of compiled programs where they are many: each is a few memory maps, and XLA aborts without."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MAPS_AT_MOST:
+        jax.clear_caches()
+        gc.collect()
