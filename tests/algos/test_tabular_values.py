@@ -110,7 +110,7 @@ def test_values_of_a_given_policy_are_exact() -> None:
     learner = trained(dataclasses.replace(PREDICTION["td"], policy=policy), cut(env), STEPS)
     expected = policy_value(env, GAMMA, np.eye(3)[list(policy)])
     np.testing.assert_allclose(values_of(learner), expected, atol=0.25)
-    # Acting at random to the end: where ε falls, an action that the policy takes grows rare and weighs too much.
+    # At random to the end: where ε falls, actions that the policy takes grow rare and weigh too much.
     algorithm = dataclasses.replace(CONTROL["off_policy_monte_carlo"], policy=policy, epsilon_end=1.0)
     q = values_of(trained(algorithm, cut(env), 4 * STEPS))
     np.testing.assert_allclose(q[np.arange(4), list(policy)], expected, atol=0.1)
