@@ -144,6 +144,8 @@ SUBJECTS = {
 
 # One of each kind of loop: the quick set tries on these what all of a kind share, the slow set on all.
 KINDS = ("dqn", "ppo", "q_learning")
+# Those of them, and one with traces, on which the quick set also compares chunks and paths.
+COMPARED = (*KINDS, "sarsa_lambda")
 EVERY = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in sorted(SUBJECTS)]
 every_algorithm = pytest.mark.parametrize("name", EVERY)
 

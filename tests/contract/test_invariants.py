@@ -14,7 +14,18 @@ from fathom.train import engine as engines
 from fathom.train.engine import make_engine
 
 from .finite import sample
-from .subjects import HORIZON, KINDS, NETWORKS, SUBJECTS, bits, changed, engine_of, every_algorithm, learnt
+from .subjects import (
+    COMPARED,
+    HORIZON,
+    KINDS,
+    NETWORKS,
+    SUBJECTS,
+    bits,
+    changed,
+    engine_of,
+    every_algorithm,
+    learnt,
+)
 
 ALGORITHMS = sorted(SUBJECTS)
 PATHS = ("native", "gymnasium")
@@ -53,7 +64,7 @@ def test_neighbouring_seeds_share_no_environment_stream(name: str, path: str) ->
 
 
 def unless_quick(name: str, quick: bool) -> Any:
-    return () if quick or name in KINDS else pytest.mark.slow
+    return () if name in KINDS or (quick and name in COMPARED) else pytest.mark.slow
 
 
 @pytest.mark.parametrize(
