@@ -54,7 +54,7 @@ def soft(q: np.ndarray) -> np.ndarray:
 
 
 def test_sarsa() -> None:
-    learner, run = record(Sarsa(**CONTROL), cut(ENV), STEPS)
+    learner, run = record(Sarsa(**CONTROL), cut(ENV, 12), STEPS)
     episodes = episodes_of(run, run.memory)
     for episode in episodes:  # what was chosen ahead is what is done
         assert [row.a2 for row in episode[:-1]] == [row.a for row in episode[1:]]
