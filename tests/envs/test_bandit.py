@@ -7,6 +7,7 @@ import pytest
 
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
+from fathom.envs.render import draw
 from fathom.envs.toy.bandit import Bandit
 
 KEYS = jax.random.split(jax.random.key(0), 4_000)
@@ -67,3 +68,21 @@ def test_what_cannot_be_is_said():
         Bandit(arms=0)
     with pytest.raises(FathomError, match="gives 2 arms and arms is 10"):
         Bandit(values=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("rewards", ["gaussian", "bernoulli"])
+def test_the_picture_has_a_bar_for_each_arm_and_another_for_another_problem(rewards):
+    env = lift(Bandit(arms=3, rewards=rewards))
+    problems = [env.reset(jax.random.key(seed))[0] for seed in (0, 1)]
+    view = jax.jit(lambda env, problem: env.view(problem))
+    first, other = (draw(view(env, problem), width=120) for problem in problems)
+    assert 0.01 < (first != other).any(-1).mean() < 0.6
+    bars = view(env, problems[0]).shapes[1::3]
+    heights = np.array([bar.points[2, 1] for bar in bars])
+    assert heights.shape == (3,)
+    np.testing.assert_array_equal(np.argsort(heights), np.argsort(problems[0].value))
+
+
+def test_words_name_the_best_arm():
+    state, _ = Bandit(arms=3, values=(0.5, -1.0, 0.25)).reset(jax.random.key(0))
+    assert Bandit(arms=3).ascii(state) == "arm 0  +0.50 *\narm 1  -1.00\narm 2  +0.25"

@@ -1,16 +1,21 @@
 """Multi-armed bandits."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from fathom.core.errors import FathomError
 from fathom.core.spaces import Discrete
 from fathom.core.types import TimeStep
 from fathom.envs.base import Env
+from fathom.envs.scene import Line, Polygon, Scene, Text
+from fathom.envs.toy.shapes import rectangle, shown
+
+_TALL = 3.5  # standard deviations of q*, or half the range of probabilities, that a picture has room for
 
 
 class BanditState(eqx.Module):
@@ -92,3 +97,26 @@ class Bandit(Env):
         """The problem after one step of its random walk."""
         value = state.value + self.drift * jax.random.normal(key, (self.arms,))
         return BanditState(jnp.clip(value, 0.0, 1.0) if self.rewards == "bernoulli" else value)
+
+    def view(self, state: BanditState) -> Scene:
+        """A bar for each arm, from the mean of all problems to its q*, a best arm's in the colour of goals.
+
+        Values further than 3.5 deviations from the mean are drawn as if they were there.
+        """
+        middle, scale = (0.5, 0.5 / _TALL) if self.rewards == "bernoulli" else (self.mean, self.spread)
+        height = jnp.clip((state.value - middle) / jnp.maximum(scale, 1e-6), -_TALL, _TALL)
+        best = state.value == state.value.max()
+        shapes: list[Any] = [Line(np.array([[-0.5, 0], [self.arms - 0.5, 0]], np.float32), 0.03, "muted")]
+        for arm in range(self.arms):
+            bar = rectangle(arm - 0.35, 0.0, arm + 0.35, height[arm])
+            shapes += [Polygon(bar, "accent"), Polygon(shown(bar, best[arm]), "goal")]
+            shapes.append(Text(np.array([arm, -_TALL - 0.5], np.float32), str(arm), color="body"))
+        return Scene(tuple(shapes), (-0.8, self.arms - 0.2, -_TALL - 1.0, _TALL + 0.3))
+
+    def ascii(self, state: BanditState) -> str:
+        """q* of each arm, best ones starred."""
+        values = np.asarray(state.value)
+        return "\n".join(
+            f"arm {arm}  {value:+.2f}{' *' if value == values.max() else ''}"
+            for arm, value in enumerate(values)
+        )
