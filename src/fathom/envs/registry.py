@@ -52,6 +52,10 @@ def _toy(file: str, name: str, max_steps: int | None = None) -> _Entry:
     return _Entry(f"fathom.envs.toy.{file}:{name}", max_steps, "")
 
 
+def _memory(file: str, name: str, max_steps: int | None = None) -> _Entry:
+    return _Entry(f"fathom.envs.memory.{file}:{name}", max_steps, "")
+
+
 def _grid(name: str, max_steps: int | None = None) -> _Entry:
     return _Entry(f"fathom.envs.grid.maps:{name}", max_steps, "")
 
@@ -77,6 +81,10 @@ _entries: dict[str, _Entry] = {
     "TenArmedTestbed-v0": _Entry(
         "fathom.envs.toy.bandit:Bandit", None, "10 arms, one state, no end (S&B 2.3)"
     ),
+    "TMaze-v0": _memory("t_maze", "TMaze", 100),
+    "RepeatPrevious-v0": _memory("repeat_previous", "RepeatPrevious"),
+    "CartPolePositions-v0": _memory("positions", "cartpole_positions", 500),
+    "PendulumPositions-v0": _memory("positions", "pendulum_positions", 200),
     "FrozenLake-v1": _grid("frozen_lake", 100),
     "FrozenLake8x8-v1": _grid("frozen_lake_8x8", 200),
     "CliffWalking-v1": _grid("cliff_walking"),

@@ -215,6 +215,59 @@ class ClipAction(Env):
         return self.env.ascii(state)
 
 
+class Components(Env):
+    """Shows only some components of a vector: [positions and velocities] without velocities, say.
+
+    Raises FathomError where observations are not a Box of vectors, or have no such component.
+    """
+
+    env: Env
+    keep: tuple[int, ...] = ()  # numbers of the components, in the order in which they are shown
+
+    def __check_init__(self) -> None:
+        box = _require_box(self.env.obs_space, "Components")
+        size = box.shape[0] if len(box.shape) == 1 else 0
+        if not self.keep or not all(0 <= i < size for i in self.keep):
+            raise FathomError(
+                f"Components: keep is {self.keep}, of observations {box!r}; name at least one of the "
+                f"components 0 to {size - 1} of a vector."
+            )
+
+    @property
+    def obs_space(self) -> Box:
+        """The bounds of the components kept."""
+        box = _require_box(self.env.obs_space, "Components")
+        keep = np.array(self.keep)
+        return Box(box.low[keep], box.high[keep])
+
+    @property
+    def action_space(self) -> Space:
+        """That of the environment within."""
+        return self.env.action_space
+
+    def reset(self, key: Key[Array, ""]) -> tuple[PyTree, Array]:
+        """Start the environment within."""
+        state, obs = self.env.reset(key)
+        return state, self._kept(obs)
+
+    def step(self, key: Key[Array, ""], state: PyTree, action: PyTree) -> tuple[PyTree, TimeStep]:
+        """Step, with the observation cut down."""
+        state, step = self.env.step(key, state, action)
+        obs = self._kept(step.obs)
+        return state, TimeStep(obs, step.reward, step.terminated, step.truncated, step.info)
+
+    def _kept(self, obs: Array) -> Array:
+        return jnp.stack([obs[i] for i in self.keep])
+
+    def view(self, state: PyTree) -> Any:
+        """The picture of the environment within."""
+        return self.env.view(state)
+
+    def ascii(self, state: PyTree) -> str | None:
+        """The text of the environment within."""
+        return self.env.ascii(state)
+
+
 class FlattenObs(Env):
     """Observations as float32 vectors, as `core.spaces.flatten` makes them; masks are kept."""
 
