@@ -6,7 +6,7 @@ import re
 from fathom.core.errors import FathomError, UnknownName
 from fathom.reproduce.base import Experiment
 
-_FAMILIES = ("bandits", "linear", "traces")
+_FAMILIES = ("bandits", "linear", "policy_gradient", "traces")
 
 
 def experiments() -> dict[str, Experiment]:
