@@ -13,7 +13,7 @@ __all__ = ["COLORS", "INK", "MUTED", "curve", "footnote", "mark", "panel"]
 
 def panel(figure: Any, place: Any, title: str, xlabel: str, ylabel: str) -> Any:
     """New axes at `place`, a subplot's position as `add_subplot` takes it (111, or a grid's cell)."""
-    axes = figure.add_subplot(*place) if isinstance(place, tuple) else figure.add_subplot(place)
+    axes = figure.add_subplot(place)
     axes.set_title(title, loc="left", pad=10)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)

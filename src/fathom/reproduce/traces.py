@@ -16,6 +16,7 @@ from fathom.core.types import VecStep
 from fathom.envs.base import vec_draws, vec_reset, vec_step
 from fathom.envs.toy.random_walk import random_walk_19
 from fathom.ops.returns import lambda_returns
+from fathom.ops.traces import Kind
 from fathom.reproduce import drawing
 from fathom.reproduce.base import Estimate, Experiment, Outcome, Readings
 from fathom.reproduce.linear import (
@@ -137,7 +138,7 @@ def off_line_curves(runs: int, seed: int) -> dict[str, Curve]:
     return _by_lambda(np.asarray(_off_line_errors(given, *map(jnp.asarray, _settings()))))
 
 
-def td_curves(traces: Any, runs: int, seed: int) -> dict[str, Curve]:
+def td_curves(traces: Kind, runs: int, seed: int) -> dict[str, Curve]:
     """The error of TD(λ) with traces of one kind against α, a curve for each λ."""
     lam, alpha = _settings()
     learners = stack(
@@ -157,7 +158,7 @@ def _best(method: str, curves: dict[str, Curve]) -> dict[str, Estimate]:
 OFF_LINE, TD, TRUE_ONLINE = "off-line λ-return", "TD(λ)", "true online TD(λ)"
 
 
-def _prediction(kinds: dict[str, str], runs: int, seed: int) -> Outcome:
+def _prediction(kinds: dict[str, Kind], runs: int, seed: int) -> Outcome:
     """The error of each method; the off-line λ-return algorithm always is one."""
     panels = {method: td_curves(kind, runs, seed) for method, kind in kinds.items()}
     panels[OFF_LINE] = off_line_curves(runs, seed)
@@ -171,7 +172,7 @@ def _draw_prediction(figure: "Figure", outcome: Outcome, readings: Readings) -> 
     panels = outcome.data["panels"]
     for i, (method, curves) in enumerate(panels.items(), 1):
         title = f"{method[0].upper()}{method[1:]}: RMS error"
-        axes = drawing.panel(figure, (1, len(panels), i), title, "α", "")
+        axes = drawing.panel(figure, 100 + 10 * len(panels) + i, title, "α", "")
         draw_curves(axes, curves, ERROR_AXIS)
         axes.set_xlim(0, 1)
         if i == len(panels):
@@ -193,7 +194,7 @@ _KIND_ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 _KIND_DECAY = 0.9
 _KIND_EPISODES = 20
 # Accumulating traces diverge early.
-_KINDS = {
+_KINDS: dict[str, tuple[Kind, float]] = {
     "true online SARSA(λ), dutch traces": ("dutch", 2.0),
     "SARSA(λ), replacing traces": ("replacing", 2.0),
     "SARSA(λ), accumulating traces": ("accumulating", 0.8),
@@ -217,7 +218,7 @@ def _replacing(runs: int, seed: int) -> Outcome:
 def _draw_replacing(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     for i, (method, curves) in enumerate(outcome.data["panels"].items(), 1):
         title = f"{method}: steps of an episode"
-        axes = drawing.panel(figure, (1, 2, i), title, f"α × number of tilings ({TILINGS})", "")
+        axes = drawing.panel(figure, 120 + i, title, f"α × number of tilings ({TILINGS})", "")
         draw_curves(axes, curves, STEPS_AXIS)
         axes.legend(loc="upper right", ncols=2, fontsize=8)
     note(figure, outcome.data["runs"])
