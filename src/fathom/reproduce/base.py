@@ -29,14 +29,19 @@ class Estimate:
     @staticmethod
     def of(samples: Float[np.ndarray, " run"]) -> "Estimate":
         """The mean over runs and Student's 95 % interval of it; no interval for a single run."""
-        from scipy.stats import t
-
         samples = np.asarray(samples, np.float64)
-        mean = float(samples.mean())
-        if samples.size < 2:
-            return Estimate(mean)
-        half = float(t.ppf(0.975, samples.size - 1) * samples.std(ddof=1) / np.sqrt(samples.size))
-        return Estimate(mean, (mean - half, mean + half))
+        mean, half = float(samples.mean()), float(half_width(samples))
+        return Estimate(mean, (mean - half, mean + half) if samples.size > 1 else None)
+
+
+def half_width(samples: Float[np.ndarray, "run ..."]) -> Float[np.ndarray, "..."]:
+    """Half of Student's 95 % interval of the mean over runs, the first axis; 0 for a single run."""
+    from scipy.stats import t
+
+    runs = samples.shape[0]
+    if runs < 2:
+        return np.zeros(samples.shape[1:])
+    return t.ppf(0.975, runs - 1) * samples.std(axis=0, ddof=1) / np.sqrt(runs)
 
 
 @dataclass(frozen=True)

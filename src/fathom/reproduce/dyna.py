@@ -33,7 +33,8 @@ def _maze(runs: int, seed: int) -> Outcome:
     for n, episode in REACHED.items():
         learner = DynaQ(learning_rate=0.1, planning_steps=n, **_ALWAYS)
         length = Trials([learner], env, runs, seed).episodes(env, EPISODES, 256).length[0].astype(np.float64)
-        found[n] = Curve.of(np.arange(1, EPISODES + 1), length)
+        name = f"n = {n}" + (", learning alone" if n == 0 else "")
+        found[name] = Curve.of(np.arange(1, EPISODES + 1), length)
         figures[_steps_label(n)] = Estimate.of(length[:, episode - 1])
         figures[f"n = {n}: steps in the last 10 episodes"] = Estimate.of(length[:, -10:].mean(axis=-1))
     return Outcome(figures, {"steps": found, "runs": runs})
@@ -41,15 +42,15 @@ def _maze(runs: int, seed: int) -> Outcome:
 
 def _draw_maze(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     axes = drawing.panel(figure, 111, "Steps per episode", "episodes", "")
-    for (n, one), color in zip(outcome.data["steps"].items(), drawing.COLORS, strict=False):
-        name = f"n = {n}" + (", learning alone" if n == 0 else "")
-        # As in the book the first episode, alike for all, is left out.
-        drawing.curve(axes, one.x[1:], one.mean[1:], name, color, one.half[1:])
+    colors = curves.colors_of(outcome.data["steps"])
+    # As in the book the first episode, alike for all, is left out.
+    found = {label: Curve(*(x[1:] for x in one)) for label, one in outcome.data["steps"].items()}
+    curves.lines(axes, found, colors, (0, STEPS_AXIS))
+    for n, color in zip(REACHED, colors.values(), strict=True):
         if (label := _steps_label(n)) in readings:
             drawing.mark(axes, REACHED[n], readings[label], color)
     axes.set_xlim(2, EPISODES)
     axes.set_xticks([2, 10, 20, 30, 40, 50])
-    axes.set_ylim(0, STEPS_AXIS)
     axes.set_yticks([14, 200, 400, 600, 800])
     axes.legend(loc="upper right")
     curves.note(figure, outcome.data["runs"], bool(readings))
@@ -77,10 +78,11 @@ def _changing(
 
 def _draw_changing(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     axes = drawing.panel(figure, 111, "Cumulative reward", "time steps", "")
-    curves.lines(axes, outcome.data["reward"], curves.colors_of(outcome.data["reward"]))
+    found = outcome.data["reward"]
+    top = 1.05 * max(one.mean[-1] for one in found.values())
+    curves.lines(axes, found, curves.colors_of(found), (0, top))
     axes.axvline(outcome.data["at"], color=drawing.MUTED, lw=1.0, ls="--", label="the maze changes")
     axes.set_xlim(0, outcome.data["steps"])
-    axes.set_ylim(0, None)
     axes.legend(loc="upper left")
     curves.note(figure, outcome.data["runs"])
 

@@ -13,14 +13,16 @@ from fathom.core.keys import named, numbered
 from fathom.core.module import lift
 from fathom.envs.toy.corridor import ShortCorridor
 from fathom.ops.returns import discounted_returns
-from fathom.reproduce import drawing
+from fathom.reproduce import curves, drawing
 from fathom.reproduce.base import Estimate, Experiment, Outcome, Readings
+from fathom.reproduce.curves import Curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EPISODES = 1_000
 CAP = 1_000  # steps at which an episode is cut, lest a policy that has become certain walk for ever
+CUT = f"episodes cut at {CAP:,} steps"
 RIGHT = 0.05  # probability of going right at first
 LAST = 100  # episodes of which a figure of ours is the mean
 OPTIMUM = -6.0 - 4.0 * math.sqrt(2.0)  # reward of an episode, on average, at best; Example 13.1
@@ -141,28 +143,22 @@ def _compute(learners: dict[str, Learner], runs: int, seed: int) -> Outcome:
         for label, x in rewards.items()
     }
     figures["the best there is, −6 − 4√2"] = Estimate(OPTIMUM)
-    figures[f"episodes cut at {CAP:,} steps, of {len(learners) * runs * EPISODES:,}"] = Estimate(float(cut))
+    figures[f"{CUT}, of {len(learners) * runs * EPISODES:,}"] = Estimate(float(cut))
     return Outcome(figures, {"rewards": rewards, "runs": runs})
 
 
 def _draw(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     axes = drawing.panel(figure, 111, "Total reward of an episode", "episode", "")
-    for (label, x), color in zip(outcome.data["rewards"].items(), drawing.COLORS, strict=False):
-        runs, episodes = x.shape
-        half = 1.96 * x.std(axis=0, ddof=1) / np.sqrt(runs) if runs > 1 else np.zeros(episodes)
-        drawing.curve(axes, np.arange(1, episodes + 1), x.mean(axis=0), label, color, half, lw=0.9)
+    axes.set_xlim(0, EPISODES)
+    x = np.arange(1, EPISODES + 1)
+    found = {label: Curve.of(x, one) for label, one in outcome.data["rewards"].items()}
+    curves.lines(axes, found, curves.colors_of(found), (-90, -5), lw=0.9)
     axes.axhline(OPTIMUM, color=drawing.INK, lw=1.0, ls="--", zorder=5)
     axes.annotate(
         f"v*(s₀) = {OPTIMUM:.2f}", (EPISODES, OPTIMUM), (0, 4), textcoords="offset points", ha="right"
     )
-    axes.set_xlim(0, EPISODES)
-    axes.set_ylim(-90, -5)
     axes.legend(loc="lower right")
-    drawing.footnote(
-        figure,
-        f"mean of {outcome.data['runs']:,} runs · band: 95 % interval of the mean"
-        f" · episodes cut at {CAP:,} steps",
-    )
+    curves.note(figure, outcome.data["runs"], more=CUT)
 
 
 _FIGURE_13_1 = {f"α = 2⁻{e}": Learner(2.0**-n) for e, n in (("¹²", 12), ("¹³", 13), ("¹⁴", 14))}
@@ -178,7 +174,7 @@ _NOTES = (
 EXPERIMENTS = (
     Experiment(
         "figure-13.1",
-        f"REINFORCE on the short corridor by step size (episodes cut at {CAP:,} steps)",
+        f"REINFORCE on the short corridor by step size ({CUT})",
         "Sutton & Barto 2018, Figure 13.1",
         100,
         lambda runs, seed: _compute(_FIGURE_13_1, runs, seed),
@@ -187,7 +183,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "figure-13.2",
-        f"REINFORCE on the short corridor with and without baseline (episodes cut at {CAP:,} steps)",
+        f"REINFORCE on the short corridor with and without baseline ({CUT})",
         "Sutton & Barto 2018, Figure 13.2",
         100,
         lambda runs, seed: _compute(_FIGURE_13_2, runs, seed),

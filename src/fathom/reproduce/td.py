@@ -26,22 +26,24 @@ MC_STEPS = (0.01, 0.02, 0.03, 0.04)
 FIRST = 10  # episodes of Figure 7.2
 SPANS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # n
 STEP_SIZES = (0.01, 0.02, 0.04, 0.06, 0.08, *(round(0.05 * i, 2) for i in range(2, 21)))  # α
+ERROR_AXIS = (0.22, 0.55)  # of the walk of 19 states
 ABREAST = 4  # up to this n runs are computed side by side: above, one waits for the other's returns
 
 
-def _rms_error(env: RandomWalk) -> Watch:
-    """The root of the mean over states of the squared error of V."""
-    true = jnp.asarray(env.values()[1:-1], jnp.float32)
+def rms_error(values: Float[Array, " state"], true: Float[np.ndarray, " state"]) -> Float[Array, ""]:
+    """The root of the mean squared error of a walk's values, over the states that are no end."""
+    return jnp.sqrt(jnp.square(values[1:-1] - true[1:-1].astype(np.float32)).mean())
 
-    def watch(learner: Any, step: Transition) -> Float[Array, ""]:
-        return jnp.sqrt(jnp.square(learner.v.values[1:-1] - true).mean())
 
-    return watch
+def error_after(env: RandomWalk) -> Watch:
+    """Watches the error of V after each step."""
+    true = env.values()
+    return lambda learner, step: rms_error(learner.v.values, true)
 
 
 def _walk(runs: int, seed: int) -> Outcome:
     env = RandomWalk()
-    watch, x = _rms_error(env), np.arange(EPISODES + 1)
+    watch, x = error_after(env), np.arange(EPISODES + 1)
     common: dict[str, Any] = {"gamma": 1.0, "initial_value": 0.5}
     start = np.full((runs, 1), np.sqrt(np.square(0.5 - env.values()[1:-1]).mean()))
     errors: dict[str, Curve] = {}
@@ -79,9 +81,10 @@ def _batch(env: RandomWalk, runs: int, seed: int) -> dict[str, Float[np.ndarray,
 
     learner = MonteCarloPrediction(gamma=1.0, initial_value=0.5, visits="every", average=True)
     trials = Trials([learner], env, runs, seed, watch)
-    traces = []
-    while not traces or sum(t.over[0].sum(axis=-1) for t in traces).min() < EPISODES:
+    traces, done = [], np.zeros(runs, np.int64)
+    while done.min() < EPISODES:
         traces.append(trials.steps(env, 128))
+        done += traces[-1].over[0].sum(axis=-1)
     values, before, after = (np.concatenate([t.seen[i][0] for t in traces], axis=1) for i in range(3))
     over = np.concatenate([t.over[0] for t in traces], axis=1)
     td, mc = np.zeros((runs, EPISODES)), np.zeros((runs, EPISODES))
@@ -128,19 +131,17 @@ def _draw_walk(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
             strict=False,
         )
     )
-    curves.lines(left, outcome.data["errors"], shades)
-    left.set_ylim(0, 0.26)
+    curves.lines(left, outcome.data["errors"], shades, (0, 0.26))
     left.legend(loc="upper right", ncols=2, fontsize=7.5)
     right = drawing.panel(figure, 122, "Batch training (Figure 6.2)", "episodes", "")
-    curves.lines(right, outcome.data["batch"], curves.colors_of(outcome.data["batch"]))
-    right.set_ylim(0, 0.26)
+    curves.lines(right, outcome.data["batch"], curves.colors_of(outcome.data["batch"]), (0, 0.26))
     right.legend(loc="upper right")
     curves.note(figure, outcome.data["runs"])
 
 
 def _spans(runs: int, seed: int) -> Outcome:
     env = random_walk_19()
-    watch, x = _rms_error(env), np.array(STEP_SIZES)
+    watch, x = error_after(env), np.array(STEP_SIZES)
     errors: dict[str, Curve] = {}
     figures: dict[str, Estimate] = {}
     for n in SPANS:
@@ -148,7 +149,7 @@ def _spans(runs: int, seed: int) -> Outcome:
         trials = Trials(learners, env, runs, seed, watch, abreast=n <= ABREAST)
         samples = trials.episodes(env, FIRST, 512).seen.mean(axis=-1)
         errors[f"n = {n}"] = Curve.of(x, samples.T)
-        best = int(samples.mean(axis=-1).argmin())
+        best = errors[f"n = {n}"].lowest
         figures[f"n = {n}, α = {x[best]:g}, its best: RMS error"] = Estimate.of(samples[best])
     return Outcome(figures, {"errors": errors, "runs": runs})
 
@@ -156,10 +157,9 @@ def _spans(runs: int, seed: int) -> Outcome:
 def _draw_spans(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     title = f"RMS error over 19 states and the first {FIRST} episodes"
     axes = drawing.panel(figure, 111, title, "α", "")
-    curves.lines(axes, outcome.data["errors"], curves.colors_of(outcome.data["errors"]))
     axes.set_xlim(0, 1)
-    axes.set_ylim(0.22, 0.56)
-    axes.legend(loc="lower right", ncols=2)
+    curves.lines(axes, outcome.data["errors"], curves.shades_of(outcome.data["errors"]), ERROR_AXIS)
+    curves.legend_beside(axes)
     curves.note(figure, outcome.data["runs"])
 
 
