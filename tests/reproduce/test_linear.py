@@ -44,12 +44,12 @@ def driven(monkeypatch):
         (
             "figure-10.4",
             "n = 4, best α × 8 = 0.2: steps of the first 50 episodes",
-            "episodes cut at 5,000 steps, of 5,550",
+            "episodes cut at 5,000 steps, of 5,100",
         ),
         (
             "figure-12.10",
             "λ = 0.84, best α × 8 = 0.2: steps of the first 50 episodes",
-            "episodes cut at 5,000 steps, of 13,950",
+            "episodes cut at 5,000 steps, of 13,500",
         ),
         (
             "figure-12.11",
