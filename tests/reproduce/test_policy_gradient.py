@@ -48,6 +48,24 @@ def test_a_walk_without_end_is_cut_and_one_that_ends_earns_nothing_after():
     assert end >= 2
 
 
+def test_runs_that_no_longer_end_are_told_apart(monkeypatch, tmp_path):
+    """Of three runs of each learner one walks for ever from its 800th episode on."""
+
+    def play(learners, runs, episodes, seed):
+        rewards = np.full((runs, episodes), -12.0)
+        rewards[1, 800:] = -policy_gradient.CAP
+        return dict.fromkeys(learners, rewards), 200
+
+    monkeypatch.setattr(policy_gradient, "play", play)
+    report = reproduce(registry.get("figure-13.1"), runs=3)
+    figures = {label: e.value for label, e in report.outcome.figures.items()}
+    late = "reward of the last 100 of 1,000 episodes"
+    assert figures[f"α = 2⁻¹²: {late}"] == pytest.approx((-12 - 12 - 1_000) / 3)
+    assert figures["α = 2⁻¹²: the same without the 1 of 3 runs that no longer end"] == -12
+    assert figures["episodes cut at 1,000 steps, of 9,000"] == 200
+    assert report.write(tmp_path)[0].stat().st_size > 5_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["figure-13.1", "figure-13.2"])
 def test_the_optimum_bounds_what_is_learnt(name):

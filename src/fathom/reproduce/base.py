@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,12 +169,22 @@ class Report:
             self.experiment.draw(figure, self.outcome, {r.label: r for r in self.experiment.readings})
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(picture)
+                _save(figure, picture)
                 text = json.dumps(jsonable(self.record()), indent=1, ensure_ascii=False)
                 record.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
                 raise FathomError(f"cannot write to {folder}: {error.strerror or error}.") from error
         return picture, record
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a picture in 256 colors, in a third of the bytes that all would take."""
+    from PIL import Image
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def reproduce(experiment: Experiment, runs: int | None = None, seed: int = 0) -> Report:

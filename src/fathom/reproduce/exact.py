@@ -165,6 +165,7 @@ def _draw(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
         cell.set_edgecolor("#e4e7ec")
         cell.visible_edges = "B"
         if col == 0:
+            cell.PAD = 0.0
             cell.get_text().set_horizontalalignment("left")
         if row == 0:
             cell.get_text().set_color(drawing.MUTED)

@@ -1,6 +1,6 @@
 """Semi-gradient SARSA with tile coding on MountainCar: Sutton & Barto 2018, Figures 10.2 to 10.4."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,11 +102,16 @@ def best_of(found: Mapping[str, Curve], what: str) -> dict[str, Estimate]:
 
 
 def draw_by_alpha(
-    figure: "Figure", place: int, title: str, found: Mapping[str, Curve], ylim: tuple[float, float]
+    figure: "Figure",
+    place: int,
+    title: str,
+    found: Mapping[str, Curve],
+    ylim: tuple[float, float],
+    colors: Callable[[Iterable[str]], dict[str, str]] = curves.shades_of,
 ) -> Any:
-    """A panel of curves against α, in the order of one number."""
+    """A panel of curves against α; `colors` gives each label its own."""
     axes = drawing.panel(figure, place, title, f"α × number of tilings ({TILINGS})", "")
-    curves.lines(axes, found, curves.shades_of(found), ylim, marker="o", ms=2.5)
+    curves.lines(axes, found, colors(found), ylim, marker="o", ms=2.5)
     return axes
 
 

@@ -25,6 +25,8 @@ CAP = 1_000  # steps at which an episode is cut, lest a policy that has become c
 CUT = f"episodes cut at {CAP:,} steps"
 RIGHT = 0.05  # probability of going right at first
 LAST = 100  # episodes of which a figure of ours is the mean
+BIN = 10  # episodes that make a point of a curve, lest it be all noise
+_YLIM = (-90.0, -5.0)  # of the pictures
 OPTIMUM = -6.0 - 4.0 * math.sqrt(2.0)  # reward of an episode, on average, at best; Example 13.1
 
 
@@ -134,14 +136,20 @@ def play(
     return dict(zip(learners, by_learner, strict=True)), int(np.asarray(cut).sum())
 
 
+def stuck(rewards: Float[np.ndarray, "run episode"]) -> Bool[np.ndarray, " run"]:
+    """Which runs have become certain to walk away from the end: all of their last episodes were cut."""
+    return (rewards[:, -LAST:] == -CAP).all(axis=-1)
+
+
 def _compute(learners: dict[str, Learner], runs: int, seed: int) -> Outcome:
     rewards, cut = play(learners, runs, EPISODES, seed)
-    figures = {
-        f"{label}: reward of the last {LAST} of {EPISODES:,} episodes": Estimate.of(
-            x[:, -LAST:].mean(axis=-1)
-        )
-        for label, x in rewards.items()
-    }
+    figures = {}
+    for label, x in rewards.items():
+        last, lost = x[:, -LAST:].mean(axis=-1), stuck(x)
+        figures[f"{label}: reward of the last {LAST} of {EPISODES:,} episodes"] = Estimate.of(last)
+        if lost.any() and not lost.all():
+            number = f"without the {lost.sum()} of {runs:,} runs that no longer end"
+            figures[f"{label}: the same {number}"] = Estimate.of(last[~lost])
     figures["the best there is, −6 − 4√2"] = Estimate(OPTIMUM)
     figures[f"{CUT}, of {len(learners) * runs * EPISODES:,}"] = Estimate(float(cut))
     return Outcome(figures, {"rewards": rewards, "runs": runs})
@@ -150,20 +158,31 @@ def _compute(learners: dict[str, Learner], runs: int, seed: int) -> Outcome:
 def _draw(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     axes = drawing.panel(figure, 111, "Total reward of an episode", "episode", "")
     axes.set_xlim(0, EPISODES)
-    x = np.arange(1, EPISODES + 1)
-    found = {label: Curve.of(x, one) for label, one in outcome.data["rewards"].items()}
-    curves.lines(axes, found, curves.colors_of(found), (-90, -5), lw=0.9)
-    axes.axhline(OPTIMUM, color=drawing.INK, lw=1.0, ls="--", zorder=5)
-    axes.annotate(
-        f"v*(s₀) = {OPTIMUM:.2f}", (EPISODES, OPTIMUM), (0, 4), textcoords="offset points", ha="right"
-    )
-    axes.legend(loc="lower right")
-    curves.note(figure, outcome.data["runs"], more=CUT)
+    colors = curves.colors_of(outcome.data["rewards"])
+    for label, x in outcome.data["rewards"].items():
+        lost, paint = stuck(x), {label: colors[label]}
+        if lost.any() and not lost.all():
+            # A band about the mean of all would cover everything else.
+            curves.lines(axes, {label: _curve(x)._replace(half=np.zeros(EPISODES // BIN))}, paint, _YLIM)
+            others = f"{label}, without the {lost.sum()} runs that no longer end"
+            curves.lines(axes, {others: _curve(x[~lost])}, {others: colors[label]}, _YLIM, ls="--")
+        else:
+            curves.lines(axes, {label: _curve(x)}, paint, _YLIM)
+    axes.axhline(OPTIMUM, color=drawing.INK, lw=1.0, ls=":", zorder=5)
+    text = f"v*(s₀) = −{-OPTIMUM:.2f}"
+    axes.annotate(text, (0, OPTIMUM), (4, 4), textcoords="offset points", ha="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.12))
+    curves.note(figure, outcome.data["runs"], more=f"{CUT} · means of {BIN} episodes")
+
+
+def _curve(rewards: Float[np.ndarray, "run episode"]) -> Curve:
+    bins = rewards.reshape(len(rewards), -1, BIN).mean(axis=-1)
+    return Curve.of(np.arange(EPISODES // BIN) * BIN + (BIN + 1) / 2, bins)
 
 
 _FIGURE_13_1 = {f"α = 2⁻{e}": Learner(2.0**-n) for e, n in (("¹²", 12), ("¹³", 13), ("¹⁴", 14))}
 _FIGURE_13_2 = {
-    "with baseline, α^θ = 2⁻⁹, α^w = 2⁻⁶": Learner(2.0**-9, 2.0**-6),
+    "with baseline, αᶿ = 2⁻⁹, αʷ = 2⁻⁶": Learner(2.0**-9, 2.0**-6),
     "REINFORCE, α = 2⁻¹³": Learner(2.0**-13),
 }
 _NOTES = (

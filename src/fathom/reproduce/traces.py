@@ -214,7 +214,8 @@ def _kinds(runs: int, seed: int) -> Outcome:
 
 def _draw_kinds(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     title = f"Steps of an episode, mean of the first {_KIND_EPISODES}; λ = {_KIND_DECAY}"
-    draw_by_alpha(figure, 111, title, outcome.data["curves"], (150.0, 700.0)).legend(loc="upper right")
+    axes = draw_by_alpha(figure, 111, title, outcome.data["curves"], (150.0, 700.0), curves.colors_of)
+    axes.legend(loc="upper center")
     curves.note(figure, outcome.data["runs"], more=CUT)
 
 
