@@ -157,7 +157,7 @@ def test_two_solvers_agree_on_every_exact_value():
 
 @pytest.mark.slow
 def test_a_plan_that_is_renewed_finds_the_shortcut():
-    """Dyna-Q+ earns more of the maze that opens; both earn the same of what they have learnt before."""
+    """Once it has opened Dyna-Q+ earns more, whatever its bonus cost it before."""
     figures = reproduce(registry.get("figure-8.5")).outcome.figures
     late = {
         label: figures[f"{label}: reward of all 6,000 steps"].value

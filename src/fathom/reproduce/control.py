@@ -73,7 +73,7 @@ def _draw_sweep(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
         shared = {label: colors[label.partition(",")[0]] for label in found}
         curves.lines(axes, found, shared, (-160, 0), ls=dashes, marker="o", ms=4)
     axes.set_xlim(0.05, 1.05)
-    axes.legend(loc="lower center", ncols=3, fontsize=8)
+    axes.legend(loc="lower center", ncols=2, fontsize=8)
     curves.note(figure, outcome.data["runs"])
 
 

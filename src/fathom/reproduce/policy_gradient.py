@@ -171,7 +171,7 @@ def _draw(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     axes.axhline(OPTIMUM, color=drawing.INK, lw=1.0, ls=":", zorder=5)
     text = f"v*(s₀) = −{-OPTIMUM:.2f}"
     axes.annotate(text, (0, OPTIMUM), (4, 4), textcoords="offset points", ha="left")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.12))
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.68))
     curves.note(figure, outcome.data["runs"], more=f"{CUT} · means of {BIN} episodes")
 
 
@@ -187,6 +187,7 @@ _FIGURE_13_2 = {
 }
 _NOTES = (
     f"an episode is cut after {CAP:,} steps and counts as ended there",
+    "where some runs no longer end, the mean of all is drawn without its band, that of the others with it",
     f"θ at first such that right has probability {RIGHT}; w = 0 at first; γ = 1",
 )
 

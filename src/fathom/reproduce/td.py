@@ -123,7 +123,7 @@ def certainty_equivalent(counts: Int[np.ndarray, "state next"], unseen: float = 
 
 
 def _draw_walk(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
-    left = drawing.panel(figure, 121, "RMS error, averaged over states (Example 6.2)", "episodes", "")
+    left = drawing.panel(figure, 121, "Example 6.2: RMS error", "episodes", "")
     shades = dict(
         zip(
             outcome.data["errors"],
@@ -133,7 +133,7 @@ def _draw_walk(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     )
     curves.lines(left, outcome.data["errors"], shades, (0, 0.26))
     left.legend(loc="upper right", ncols=2, fontsize=7.5)
-    right = drawing.panel(figure, 122, "Batch training (Figure 6.2)", "episodes", "")
+    right = drawing.panel(figure, 122, "Figure 6.2: RMS error of batch training", "episodes", "")
     curves.lines(right, outcome.data["batch"], curves.colors_of(outcome.data["batch"]), (0, 0.26))
     right.legend(loc="upper right")
     curves.note(figure, outcome.data["runs"])
