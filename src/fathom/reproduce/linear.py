@@ -23,7 +23,7 @@ EPISODES = 500  # of the learning curves
 LAST = 100  # of these, the episodes by which their ends are reported
 EARLY = 50  # episodes of what is called early performance
 EARLY_STEPS = f"steps of the first {EARLY} episodes"
-STEPS_AXIS = (200.0, 420.0)  # steps of an episode
+STEPS_AXIS = (150.0, 400.0)  # steps of an episode
 CUT = f"episodes cut at {CAP:,} steps"
 NOTES = (
     f"an episode is cut after {CAP:,} steps; it counts as {CAP:,}, and its last state is bootstrapped from",
@@ -122,7 +122,7 @@ def _study(runs: int, seed: int) -> Outcome:
 
 def _draw_study(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     title = f"Steps of an episode, mean of the first {EARLY}"
-    draw_by_alpha(figure, 111, title, outcome.data["curves"], STEPS_AXIS).legend(loc="upper right")
+    draw_by_alpha(figure, 111, title, outcome.data["curves"], STEPS_AXIS).legend(loc="upper center")
     curves.note(figure, outcome.data["runs"], more=CUT)
 
 

@@ -197,7 +197,7 @@ def _replacing(runs: int, seed: int) -> Outcome:
 def _draw_replacing(figure: "Figure", outcome: Outcome, readings: Readings) -> None:
     for i, (method, found) in enumerate(outcome.data["panels"].items(), 1):
         axes = draw_by_alpha(figure, 120 + i, f"{method}: steps of an episode", found, STEPS_AXIS)
-        axes.legend(loc="upper right", ncols=2, fontsize=8)
+        axes.legend(loc="upper center", ncols=2, fontsize=8)
     curves.note(figure, outcome.data["runs"], more=f"over the first {EARLY} episodes · {CUT}")
 
 
