@@ -22,6 +22,7 @@ from fathom.core.module import lift
 from fathom.envs.classic.mountain_car import MountainCar
 
 from . import book
+from .probes import clock_of
 from .tables import KEY, cut, episodes_of, keys, random_problem, record, rows_of
 
 ENV = random_problem(3)
@@ -32,6 +33,9 @@ GREEDY = {"epsilon_start": EPSILON, "epsilon_end": EPSILON}
 CONTROL = {**START, **GREEDY, "learning_rate": ALPHA}
 FIRST = np.full(STATES * ACTIONS, 0.5)
 KINDS = ("accumulating", "replacing", "dutch")
+
+
+update = jax.jit(lambda algorithm, *args: algorithm.update(*args))
 
 
 def pair(s: int, a: int) -> list[int]:
@@ -139,9 +143,33 @@ def test_true_online_td_lambda_is_the_online_lambda_return_algorithm() -> None:
     _, run = record(algorithm, cut(ENV), STEPS)
     v = FIRST[:STATES]
     for episode in episodes_of(run):
-        v = book.online_lambda_return(v, episode, state, ALPHA, GAMMA, LAMBDA)
-        if episode:
-            np.testing.assert_allclose(run.learner.v.values[episode[-1].t], v, rtol=1e-5, atol=1e-5)
+        first = v
+        for h, row in enumerate(episode, 1):
+            v = book.online_lambda_return(first, episode[:h], state, ALPHA, GAMMA, LAMBDA)
+            np.testing.assert_allclose(run.learner.v.values[row.t], v, rtol=1e-5, atol=1e-5)
+
+
+def test_summed_over_an_episode_td_lambda_is_the_off_line_lambda_return() -> None:
+    """Backward and forward view, with the values held fixed."""
+    algorithm = TDLambda(**START, learning_rate=ALPHA, trace_decay=LAMBDA)
+    learner, run = record(algorithm, cut(ENV, 12), STEPS)
+    assert len({float(v) for v in learner.v.values}) == STATES  # so that it matters which value is read
+    size, width = len(run.step.reward), 0
+    for episode in episodes_of(run)[:-1]:
+        backward, memory = np.zeros(STATES), algorithm.init_memory(learner, 1)
+        for row in episode:
+            step = jax.tree.map(lambda x, t=row.t: x[t], run.step)
+            after, memory, _ = update(lift(algorithm), learner, memory, step, KEY, clock_of(row.t, size))
+            backward += np.asarray(after.v.values, np.float64) - learner.v.values
+        forward, v = np.zeros(STATES), learner.v.values.astype(np.float64)
+        for t, row in enumerate(episode):
+            g = book.truncated_lambda_return(
+                [v] * len(episode), episode, state, GAMMA, LAMBDA, t, len(episode)
+            )
+            forward[row.s] += ALPHA * (g - v[row.s])
+        np.testing.assert_allclose(backward, forward, rtol=1e-4, atol=1e-5)
+        width = max(width, len(episode))
+    assert width > STATES  # states are met again within an episode
 
 
 def test_true_online_sarsa_lambda_is_the_online_lambda_return_algorithm() -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,19 @@ class Estimate:
     @staticmethod
     def of(samples: Float[np.ndarray, " run"]) -> "Estimate":
         """The mean over runs and Student's 95 % interval of it; no interval for a single run."""
-        from scipy.stats import t
-
         samples = np.asarray(samples, np.float64)
-        mean = float(samples.mean())
-        if samples.size < 2:
-            return Estimate(mean)
-        half = float(t.ppf(0.975, samples.size - 1) * samples.std(ddof=1) / np.sqrt(samples.size))
-        return Estimate(mean, (mean - half, mean + half))
+        mean, half = float(samples.mean()), float(half_width(samples))
+        return Estimate(mean, (mean - half, mean + half) if samples.size > 1 else None)
+
+
+def half_width(samples: Float[np.ndarray, "run ..."]) -> Float[np.ndarray, "..."]:
+    """Half of Student's 95 % interval of the mean over runs, the first axis; 0 for a single run."""
+    from scipy.stats import t
+
+    runs = samples.shape[0]
+    if runs < 2:
+        return np.zeros(samples.shape[1:])
+    return t.ppf(0.975, runs - 1) * samples.std(axis=0, ddof=1) / np.sqrt(runs)
 
 
 @dataclass(frozen=True)
@@ -163,12 +169,22 @@ class Report:
             self.experiment.draw(figure, self.outcome, {r.label: r for r in self.experiment.readings})
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(picture)
+                _save(figure, picture)
                 text = json.dumps(jsonable(self.record()), indent=1, ensure_ascii=False)
                 record.write_text(text + "\n", encoding="utf-8")
             except OSError as error:
                 raise FathomError(f"cannot write to {folder}: {error.strerror or error}.") from error
         return picture, record
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a picture in 256 colors, in a third of the bytes that all would take."""
+    from PIL import Image
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def reproduce(experiment: Experiment, runs: int | None = None, seed: int = 0) -> Report:

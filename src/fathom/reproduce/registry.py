@@ -6,7 +6,7 @@ import re
 from fathom.core.errors import FathomError, UnknownName
 from fathom.reproduce.base import Experiment
 
-_FAMILIES = ("bandits",)
+_FAMILIES = ("bandits", "control", "dyna", "exact", "linear", "policy_gradient", "td", "traces")
 
 
 def experiments() -> dict[str, Experiment]:
