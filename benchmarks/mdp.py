@@ -5,13 +5,15 @@
 90,000 states, 4 actions, a slip to either side with probability 1/3 each, the goal in the far corner,
 γ = 0.99. Two kinds of reward: −1 a step, or +1 at the goal. Both sides are timed by turns, each on one
 thread; figures are medians of the repeats in CPU time of the process, which other programs on the machine
-disturb least.
+disturb least. Peak memory is that of a process of its own, which builds the grid and solves it once.
 """
 
 import argparse
 import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -21,11 +23,12 @@ from typing import Any
 import numpy as np
 from speed import machine
 
-from fathom.mdp import MDP, value_iteration
-from fathom.mdp.solve import Backup
+from fathom.mdp import MDP, multilevel_policy_iteration, value_iteration
+from fathom.mdp.backup import Backup
 
 HERE = Path(__file__).parent
 GAMMA, WITHIN = 0.99, 1e-6
+GRIDS = {"−1 a step": (-1.0, 0.0), "+1 at the goal": (0.0, 1.0)}
 
 
 def grid(side: int, step: float, goal: float) -> MDP:
@@ -100,7 +103,7 @@ def sweeps(mdp: MDP, repeats: int) -> dict[str, list[float]]:
     """Seconds of one sweep, by turns."""
     values = np.random.default_rng(0).random(mdp.num_states)
     subjects = {
-        "Fathom": Backup(mdp, GAMMA).best,
+        "Fathom": Backup.of(mdp, GAMMA).best,
         "NumPy": numpy_sweep(mdp),
         "NumPy, textbook": numpy_textbook_sweep(mdp),
         "NumPy, turned by hand": numpy_by_action_sweep(mdp),
@@ -114,20 +117,35 @@ def sweeps(mdp: MDP, repeats: int) -> dict[str, list[float]]:
     return seconds
 
 
+SOLVERS: dict[str, Callable[[MDP], np.ndarray]] = {
+    "NumPy value iteration": numpy_value_iteration,
+    "value_iteration": lambda mdp: value_iteration(mdp, GAMMA, tol=WITHIN).values,
+    "multilevel_policy_iteration": lambda mdp: multilevel_policy_iteration(mdp, GAMMA, tol=WITHIN).values,
+}
+
+
 def solutions(mdp: MDP, repeats: int) -> dict[str, Any]:
     """Seconds from the MDP to values within 1e-6, by turns, and the distance from a far stricter solution."""
     truth = value_iteration(mdp, GAMMA, tol=1e-9).values
-    subjects = {
-        "NumPy value iteration": lambda: numpy_value_iteration(mdp),
-        "value_iteration": lambda: value_iteration(mdp, GAMMA, tol=WITHIN).values,
-    }
-    out: dict[str, Any] = {name: {"seconds": []} for name in subjects}
+    out: dict[str, Any] = {name: {"seconds": []} for name in SOLVERS}
     for _ in range(repeats):
-        for name, solve in subjects.items():
-            took, values = cpu_seconds(solve)
+        for name, solve in SOLVERS.items():
+            took, values = cpu_seconds(lambda solve=solve: solve(mdp))
             out[name]["seconds"].append(took)
             out[name]["error"] = float(abs(values - truth).max())
     return out
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory(title: str, name: str, side: int) -> dict[str, float]:
+    """Peak memory in MB of a new process before and after it solves a grid."""
+    command = [sys.executable, __file__, "--alone", title, name, "--side", str(side)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def main() -> None:
@@ -137,7 +155,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="complete solutions by each program")
     parser.add_argument("--sweeps", type=int, default=20, help="timings of single sweeps")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the raw figures")
+    parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.alone:
+        title, name = options.alone
+        mdp = grid(options.side, *GRIDS[title])
+        before = peak_mb()
+        SOLVERS[name](mdp)
+        print(json.dumps({"before_mb": before, "peak_mb": peak_mb()}))
+        return
     now = datetime.now().astimezone()
     record: dict[str, Any] = {
         "format": 1,
@@ -146,8 +172,8 @@ def main() -> None:
         "side": options.side,
         "grids": {},
     }
-    for title, step, goal in (("−1 a step", -1.0, 0.0), ("+1 at the goal", 0.0, 1.0)):
-        mdp = grid(options.side, step, goal)
+    for title, rewards in GRIDS.items():
+        mdp = grid(options.side, *rewards)
         swept, solved = sweeps(mdp, options.sweeps), solutions(mdp, options.repeats)
         record["grids"][title] = {"sweep_seconds": swept, "solutions": solved}
         print(f"{title}\n  one sweep, milliseconds")
@@ -159,9 +185,11 @@ def main() -> None:
         base = statistics.median(solved["NumPy value iteration"]["seconds"])
         for name, result in solved.items():
             middle = statistics.median(result["seconds"])
-            print(f"    {name:<32}{middle:>9.2f}   {base / middle:.1f} × sooner, error {result['error']:.1e}")
-    record["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory: {record['peak_rss_mb']:.0f} MB")
+            result |= memory(title, name, options.side)
+            print(
+                f"    {name:<32}{middle:>9.2f}   {base / middle:.1f} × sooner, error {result['error']:.1e}, "
+                f"peak memory {result['peak_mb']:.0f} MB"
+            )
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / f"mdp-{now:%Y-%m-%d-%H%M}.json"
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")

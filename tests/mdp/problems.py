@@ -1,11 +1,14 @@
 """Small MDPs whose values are known, and random ones."""
 
+from functools import partial
+
 import numpy as np
 from scipy import stats
 
 from fathom.mdp import (
     MDP,
     modified_policy_iteration,
+    multilevel_policy_iteration,
     policy_iteration,
     prioritised_sweeping,
     q_value_iteration,
@@ -21,7 +24,9 @@ SOLVERS = {
         modified_policy_iteration,
         prioritised_sweeping,
     )
-}
+} | {
+    "multilevel_policy_iteration": partial(multilevel_policy_iteration, coarsest=1)
+}  # few states, yet levels
 
 
 def three_states() -> MDP:

@@ -17,7 +17,7 @@ from fathom.mdp import (
     policy_iteration,
     value_iteration,
 )
-from fathom.mdp.solve import Backup
+from fathom.mdp.backup import Backup
 
 from .problems import SOLVERS, random_mdp, three_states
 
@@ -82,7 +82,7 @@ def test_undiscounted_values_are_those_of_the_best_policy_or_an_error(
 @given(seed=seeds, gamma=st.sampled_from([0.5, 0.95]))
 def test_a_sweep_contracts_and_keeps_order(seed: int, gamma: float) -> None:
     rng = np.random.default_rng(seed)
-    backup = Backup(random_mdp(rng, 6, 3, 3, ends=0.1), gamma)
+    backup = Backup.of(random_mdp(rng, 6, 3, 3, ends=0.1), gamma)
     u, v = rng.normal(size=6), rng.normal(size=6)
     assert abs(backup.best(u) - backup.best(v)).max() <= gamma * abs(u - v).max() + 1e-14
     assert (backup.best(np.minimum(u, v)) <= backup.best(v) + 1e-14).all()

@@ -28,25 +28,30 @@ class Quotient(NamedTuple):
 
 def can_end(mdp: MDP, allowed: Bool[np.ndarray, "state action"] | None = None) -> Bool[np.ndarray, " state"]:
     """The states from which an end can be reached by the allowed actions (all of them by default)."""
-    return np.isfinite(steps_to_end(mdp, allowed))
+    reached = csgraph.breadth_first_order(_backwards(mdp, allowed), mdp.num_states, return_predecessors=False)
+    found = np.zeros(mdp.num_states + 1, np.bool_)
+    found[reached] = True
+    return found[:-1]
 
 
 def steps_to_end(mdp: MDP, allowed: Bool[np.ndarray, "state action"] | None = None) -> np.ndarray:
     """The least number of steps in which an end may be reached by the allowed actions, [S]; ∞ where never."""
     states = mdp.num_states
-    possible = mdp.prob > 0 if allowed is None else (mdp.prob > 0) & allowed[:, :, None]
-    s = np.broadcast_to(np.arange(states)[:, None, None], possible.shape)[possible]
-    # One node more stands for the end.
-    target = np.where(mdp.terminated, states, mdp.next_state)[possible]
-    backwards = scipy.sparse.csr_matrix(
-        (np.ones(s.size, np.int8), (target, s)), shape=(states + 1, states + 1)
-    )
-    order, before = csgraph.breadth_first_order(backwards, states)
+    order, before = csgraph.breadth_first_order(_backwards(mdp, allowed), states)
     distance = np.full(states + 1, np.inf)
     distance[states] = 0
     for node in order[1:]:
         distance[node] = distance[before[node]] + 1
     return distance[:states]
+
+
+def _backwards(mdp: MDP, allowed: Bool[np.ndarray, "state action"] | None) -> scipy.sparse.csr_matrix:
+    """The possible steps turned round, with one node more, S, that stands for the end."""
+    states = mdp.num_states
+    possible = mdp.prob > 0 if allowed is None else (mdp.prob > 0) & allowed[:, :, None]
+    s = np.broadcast_to(np.arange(states)[:, None, None], possible.shape)[possible]
+    target = np.where(mdp.terminated, states, mdp.next_state)[possible]
+    return scipy.sparse.csr_matrix((np.ones(s.size, np.int8), (target, s)), shape=(states + 1, states + 1))
 
 
 def ending_policy(mdp: MDP, allowed: Bool[np.ndarray, "state action"]) -> Int[np.ndarray, " state"]:

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fathom.core.errors import FathomError
+from fathom.mdp.backup import Backup
 from fathom.mdp.model import MDP
-from fathom.mdp.solve import Backup, _checked
+from fathom.mdp.solve import _checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ def backward_induction(mdp: MDP, horizon: int, gamma: float = 1.0) -> TimedSolut
     v_t = max_a (r + γ p v_{t+1}) from v_horizon = 0 backwards. Bellman 1957; Puterman 1994, Section 4.5.
     FathomError where γ is outside [0, 1] or the horizon below 0.
     """
-    backup = Backup(mdp, _checked(gamma))
+    backup = Backup.of(mdp, _checked(gamma))
     values = np.zeros((_steps(horizon) + 1, mdp.num_states))
     policy = np.zeros((horizon, mdp.num_states), np.int64)
     for t in reversed(range(horizon)):

@@ -12,14 +12,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse
-import scipy.sparse.linalg
 from jaxtyping import Bool, Float, Int
 
 from fathom.core.errors import FathomError, UnknownName
+from fathom.mdp.backup import Backup
 from fathom.mdp.ends import ending_policy, for_ever, undiscounted, warn_if_unreachable
 from fathom.mdp.model import MDP
+from fathom.mdp.multilevel import Evaluator, factors, groups
 
 TIE = 1e-8  # actions whose values differ by less than this part of the largest value count as equally good
+SWEEPS = 4  # of all actions between two corrections of values: they settle what is local
+ROUGH = 0.05  # part of the error that a rough evaluation leaves
+GAIN = 0.9  # part of the Bellman error that a correction and its sweeps may leave
+PATIENCE = 6  # corrections in turn that may leave more; after one further they are undone
 DENSE = 500  # up to so many states a dense linear solve is the quicker one
 
 
@@ -60,37 +65,13 @@ class _Found(NamedTuple):
     sweeps: int
 
 
-class Backup:
-    """One step of looking ahead, of all states at once: q(s, a) = r(s, a) + γ Σ p(s' | s, a) v(s').
-
-    The sum is one product with a sparse matrix whose rows go by action, so that the maximum over actions runs
-    along memory.
-    """
-
-    def __init__(self, mdp: MDP, gamma: float) -> None:
-        self.shape = (mdp.num_actions, mdp.num_states)
-        self.reward = np.ascontiguousarray(mdp.expected_reward.T)
-        self.matrix = mdp.transitions()
-        self.matrix.data *= gamma
-
-    def q(self, values: Float[np.ndarray, " state"]) -> Float[np.ndarray, "action state"]:
-        """The value of each action, [A, S]."""
-        out = (self.matrix @ values).reshape(self.shape)
-        out += self.reward
-        return out
-
-    def best(self, values: Float[np.ndarray, " state"]) -> Float[np.ndarray, " state"]:
-        """max_a q(s, a): one sweep of value iteration. Sutton & Barto 2018, Eq. 4.10."""
-        return self.q(values).max(axis=0)
-
-
 def bellman_residual(mdp: MDP, values: Any, gamma: float) -> float:
     """max_s |max_a q(s, a) − v(s)|, by which v misses Bellman's optimality equation.
 
     Sutton & Barto 2018, Eq. 3.19. For γ < 1 no value is further than residual / (1 − γ) from the true one.
     """
     given = np.asarray(values, np.float64)
-    return float(abs(Backup(mdp, _checked(gamma)).best(given) - given).max())
+    return float(abs(Backup.of(mdp, _checked(gamma)).best(given) - given).max())
 
 
 def epsilon_greedy(
@@ -127,7 +108,7 @@ def evaluate_policy(
     evaluation (Sutton & Barto 2018, Section 4.1), until the error bound (at γ = 1 the change) is below `tol`.
     FathomError where γ is outside [0, 1], or 1 and the policy neither ends nor stops earning.
     """
-    gamma, backup = _checked(gamma), Backup(mdp, gamma)
+    gamma, backup = _checked(gamma), Backup.of(mdp, gamma)
     transitions, reward = gamma * mdp.policy_transitions(policy), mdp.policy_reward(policy)
     if gamma == 1:
         chain = mdp.action_probs(policy)[:, :, None] * mdp.prob
@@ -182,10 +163,10 @@ def q_value_iteration(
 
     def method(problem: MDP, backup: Backup, first: np.ndarray) -> _Found:
         def sweep(flat: np.ndarray) -> np.ndarray:
-            return backup.q(flat.reshape(backup.shape).max(axis=0)).ravel()
+            return backup.q(flat.reshape(backup.reward.shape).max(axis=0)).ravel()
 
-        found = _iterate(sweep, np.tile(first, backup.shape[0]), gamma, tol, max_sweeps)
-        return found._replace(values=found.values.reshape(backup.shape).max(axis=0))
+        found = _iterate(sweep, np.tile(first, backup.reward.shape[0]), gamma, tol, max_sweeps)
+        return found._replace(values=found.values.reshape(backup.reward.shape).max(axis=0))
 
     return _solve(mdp, gamma, method)
 
@@ -199,21 +180,7 @@ def policy_iteration(mdp: MDP, gamma: float, *, max_sweeps: int | None = None) -
     """
 
     def method(problem: MDP, backup: Backup, first: np.ndarray) -> _Found:
-        states = np.arange(problem.num_states)
-        policy = ending_policy(problem, np.ones(problem.prob.shape[:2], np.bool_))
-        residuals: list[float] = []
-        while True:
-            chosen = backup.matrix[policy * states.size + states]
-            values = _solve_linear(chosen, backup.reward[policy, states])
-            q = backup.q(values)
-            best = q.max(axis=0)
-            residuals.append(float(abs(best - values).max()))
-            better = best > q[policy, states] + _rounding(values)
-            if not better.any():
-                return _Found(values, residuals, True, len(residuals))
-            if len(residuals) == max_sweeps:
-                return _Found(values, residuals, False, len(residuals))
-            policy = np.where(better, q.argmax(axis=0), policy)
+        return _improve(backup, _first_policy(problem), max_sweeps)
 
     return _solve(mdp, gamma, method)
 
@@ -228,26 +195,56 @@ def modified_policy_iteration(
     """
 
     def method(problem: MDP, backup: Backup, first: np.ndarray) -> _Found:
-        states = np.arange(problem.num_states)
-
-        def sweep(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            q = backup.q(values)
-            policy = q.argmax(axis=0)
-            return q[policy, states], policy
-
         values, residuals = first, []
         while True:
-            best, policy = sweep(values)
+            best, policy = backup.greedy(values)
             residuals.append(float(abs(best - values).max()))
             values = best
             if _bound(gamma, residuals[-1], tol) <= tol or residuals[-1] <= _rounding(values):
                 return _Found(values, residuals, True, len(residuals))
             if len(residuals) == max_sweeps:
                 return _Found(values, residuals, False, len(residuals))
-            chosen = backup.matrix[policy * states.size + states]
-            reward = backup.reward[policy, states]
+            chosen, reward = backup.following(policy)
             for _ in range(evaluations):
                 values = chosen @ values + reward
+
+    return _solve(mdp, gamma, method)
+
+
+def multilevel_policy_iteration(
+    mdp: MDP, gamma: float, *, tol: float = 1e-9, max_sweeps: int | None = None, coarsest: int = DENSE
+) -> Solution:
+    """Policy iteration from the values of groups of states, each policy evaluated roughly, with their help.
+
+    1. up to `coarsest` states: policy iteration
+    2. group neighbouring states; v = the values of the MDP of the groups, found roughly in this same way
+       (at γ = 1, where those need not be finite: v_π of a policy that ends)
+    3. repeat v ← max_a (r + γ p v), with π its actions, `SWEEPS` times
+    4. until the error bound (at γ = 1 the change) is below `tol`
+    5.   solve (I − γP_π) d = r_π + γP_π v − v roughly; v ← v + d
+    6.   where the Bellman error has not fallen for `PATIENCE` rounds: undo them, take twice as many sweeps
+
+    Line 5 carries values far, where a sweep carries them one step. Errors may rise on the way, as in all
+    policy iteration; line 6 makes the whole converge as value iteration does, whatever line 5 gives. A sweep,
+    in `max_sweeps` and in the record, is one of line 3. Bertsekas & Castañon 1989 (groups), Puterman & Shin
+    1978 (rough evaluation); see `Evaluator`. FathomError as in `policy_iteration`.
+    """
+
+    def method(problem: MDP, backup: Backup, first: np.ndarray) -> _Found:
+        if problem.num_states <= coarsest:  # line 1
+            return _improve(backup, _first_policy(problem), max_sweeps)
+        wholes, levels = _grouped(backup, coarsest)
+        evaluator = Evaluator(levels)
+        if gamma < 1:  # line 2
+            values = _values_of_groups(problem.num_states, wholes, levels)
+        else:
+            chosen, reward = backup.following(_first_policy(problem))
+            values = evaluator.solve(chosen, reward, ROUGH * abs(reward).max())
+
+        def done(values: np.ndarray, residual: float) -> bool:
+            return _bound(gamma, residual, tol) <= tol or residual <= _rounding(values)
+
+        return _refine(backup, evaluator, values, done, max_sweeps)
 
     return _solve(mdp, gamma, method)
 
@@ -314,7 +311,7 @@ def _solve(
         raise FathomError(
             f"initial has shape {first.shape}; it needs one value for each of {mdp.num_states} states."
         )
-    backup = Backup(mdp, gamma)
+    backup = Backup.of(mdp, gamma)
     if gamma < 1:
         found = method(mdp, backup, first)
         values = found.values
@@ -322,7 +319,7 @@ def _solve(
         problem, of_state = undiscounted(mdp)
         begin = np.zeros(problem.num_states)
         begin[of_state] = first
-        found = method(problem, backup if problem is mdp else Backup(problem, gamma), begin)
+        found = method(problem, backup if problem is mdp else Backup.of(problem, gamma), begin)
         values = found.values[of_state]
     q = np.ascontiguousarray(backup.q(values).T)
     best = q.max(axis=-1)
@@ -333,6 +330,84 @@ def _solve(
     policy = ending_policy(mdp, optimal) if gamma == 1 else q.argmax(axis=-1)
     residuals = np.array(found.residuals)
     return Solution(best, q, policy, optimal, found.sweeps, residuals, residual, bound, found.converged)
+
+
+def _first_policy(problem: MDP) -> np.ndarray:
+    """One that ends wherever one can."""
+    return ending_policy(problem, np.ones(problem.prob.shape[:2], np.bool_))
+
+
+def _improve(backup: Backup, policy: np.ndarray, max_sweeps: int | None = None) -> _Found:
+    """Policy iteration."""
+    states = np.arange(policy.size)
+    residuals: list[float] = []
+    while True:
+        values = _solve_linear(*backup.following(policy))
+        q = backup.q(values)
+        best = q.max(axis=0)
+        residuals.append(float(abs(best - values).max()))
+        better = best > q[policy, states] + _rounding(values)
+        if not better.any():
+            return _Found(values, residuals, True, len(residuals))
+        if len(residuals) == max_sweeps:
+            return _Found(values, residuals, False, len(residuals))
+        policy = np.where(better, q.argmax(axis=0), policy)
+
+
+def _grouped(backup: Backup, coarsest: int) -> tuple[list[Backup], list[np.ndarray]]:
+    """The MDPs of groups, of groups of groups, and so on, and the group of each state of the one before."""
+    wholes, levels = [], []
+    while (count := backup.reward.shape[1]) > coarsest:
+        group = groups(backup.steps())
+        if group.max() == count - 1:
+            break
+        backup = backup.grouped(group)
+        levels.append(group)
+        wholes.append(backup)
+    return wholes, levels
+
+
+def _values_of_groups(states: int, wholes: list[Backup], levels: list[np.ndarray]) -> np.ndarray:
+    """For each state the value of its group, found from those of groups of groups, and so on."""
+    if not wholes:
+        return np.zeros(states)
+    last = wholes[-1]
+    values = _improve(last, last.reward.argmax(axis=0)).values[levels[-1]]
+    for level in range(len(levels) - 1, 0, -1):
+        whole = wholes[level - 1]
+        enough = ROUGH * float(abs(whole.best(values) - values).max())
+        done = lambda v, residual, enough=enough: residual <= max(enough, _rounding(v))  # noqa: E731
+        found = _refine(whole, Evaluator(levels[level:]), values, done, None)
+        values = found.values[levels[level - 1]]
+    return values
+
+
+def _refine(
+    backup: Backup,
+    evaluator: Evaluator,
+    values: np.ndarray,
+    done: Callable[[np.ndarray, float], bool],
+    max_sweeps: int | None,
+) -> _Found:
+    """Lines 3 to 6 of multilevel policy iteration; `done` judges values and the Bellman error before them."""
+    residuals: list[float] = []
+    times, kept, allowed, left = SWEEPS, values, math.inf, PATIENCE
+    while True:
+        for _ in range(times):  # line 3
+            before, values = values, backup.best(values)
+            residuals.append(float(abs(values - before).max()))
+            if (converged := done(values, residuals[-1])) or len(residuals) == max_sweeps:  # line 4
+                return _Found(values, residuals, converged, len(residuals))
+        if residuals[-1] <= allowed:
+            kept, allowed, left = values, GAIN * residuals[-1], PATIENCE
+        elif left:
+            left -= 1
+        else:  # line 6
+            values, times, allowed = kept, 2 * times, math.inf
+            continue
+        best, policy = backup.greedy(values)  # line 5
+        right = best - values
+        values = values + evaluator.solve(backup.following(policy)[0], right, ROUGH * abs(right).max())
 
 
 def _iterate(
@@ -358,13 +433,7 @@ def _solve_linear(transitions: scipy.sparse.csr_matrix, reward: np.ndarray) -> n
     """V = r + P v, where P is discounted or leads to an end."""
     if reward.size <= DENSE:
         return np.linalg.solve(np.eye(reward.size) - transitions.toarray(), reward)
-    system = (scipy.sparse.eye_array(reward.size, format="csc") - transitions.tocsc()).tocsc()
-    # Rows are diagonally dominant: pivots may stay on the diagonal, and an order for the symmetric pattern
-    # fills in half as much as the default.
-    factors = scipy.sparse.linalg.splu(
-        system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-    )
-    return factors.solve(reward)
+    return factors(transitions).solve(reward)
 
 
 def _bound(gamma: float, residual: float, undiscounted: float | None = None) -> float:
