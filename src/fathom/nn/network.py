@@ -11,7 +11,7 @@ from fathom.nn.encoder import Encoder
 from fathom.nn.layers import Linear
 from fathom.ops.distributions import TanhGaussian
 
-_LOG_STD = (-20.0, 2.0)  # limits of log σ of a Gaussian policy (Haarnoja et al. 2018)
+_LOG_STD = (-20.0, 2.0)  # limits of log σ of a Gaussian policy, far from where float32 would fail
 
 
 class Network(eqx.Module):
