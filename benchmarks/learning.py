@@ -49,6 +49,8 @@ ROWS = (
     Row("ppo", "CartPole-v1", 100_000, 495.0, "500 ± 0", "SB3 Zoo, one run"),
     Row("dqn", "CartPole-v1", 50_000, 475.0, "500 ± 0", "SB3-contrib documentation, over seeds"),
     Row("ppo", "Pendulum-v1", 100_000, -175.0, "−172", "SB3 Zoo, 750 episodes of one run"),
+    Row("sac", "Pendulum-v1", 20_000, -165.0, "−157", "SB3 Zoo, 750 episodes of one run"),
+    Row("ddpg", "Pendulum-v1", 20_000, -165.0, "−152", "SB3 Zoo, 750 episodes of one run"),
     Row("dqn", "MountainCar-v0", 120_000, -112.0, "−107 ± 4", "SB3-contrib documentation"),
     Row("ppo", "Acrobot-v1", 1_000_000, -73.5, "−73.5", "SB3 Zoo's benchmark.md, 2013 episodes of one run"),
     Row("dqn", "Acrobot-v1", 100_000, -76.6, "−76.6", "SB3 Zoo's benchmark.md, 1932 episodes of one run"),

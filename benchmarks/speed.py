@@ -143,6 +143,26 @@ GROUPS = {
             Figure("Fathom over SBX", "Fathom", over="SBX", at_least=1.4),
         ),
     ),
+    "continuous": Group(
+        "SAC and TD3, Pendulum, one environment, an update of 256 transitions every step, 256-256 units, "
+        "Gymnasium's environment unless it says native. The first 500 steps are not counted.",
+        {
+            "Fathom, SAC": Subject("fathom", "sac-pendulum-host", {"steps": 10_000}),
+            "Fathom, SAC, native": Subject("fathom", "sac-pendulum-native", {"steps": 10_000}),
+            "SB3, SAC": Subject("sb3", "sac-pendulum-host", {"steps": 5_000}, {"steps": 2_000}),
+            "SBX, SAC": Subject("sbx", "sac-pendulum-host", {"steps": 10_000}, {"steps": 2_000}),
+            "Fathom, TD3": Subject("fathom", "td3-pendulum-host", {"steps": 10_000}),
+            "SB3, TD3": Subject("sb3", "td3-pendulum-host", {"steps": 5_000}, {"steps": 2_000}),
+            "SBX, TD3": Subject("sbx", "td3-pendulum-host", {"steps": 10_000}, {"steps": 2_000}),
+        },
+        (
+            Figure("SAC, Fathom over SB3", "Fathom, SAC", over="SB3, SAC", at_least=3.0),
+            Figure("SAC, Fathom over SBX", "Fathom, SAC", over="SBX, SAC", at_least=1.0),
+            Figure("SAC, Fathom native over SBX", "Fathom, SAC, native", over="SBX, SAC", at_least=1.15),
+            Figure("TD3, Fathom over SB3", "Fathom, TD3", over="SB3, TD3", at_least=2.5),
+            Figure("TD3, Fathom over SBX", "Fathom, TD3", over="SBX, TD3"),
+        ),
+    ),
     "cli": Group(
         "PPO, CartPole, from nothing to trained: `fathom train ppo CartPole-v1`, 10 seeds × 100,000 steps in "
         "a new process with an empty compile cache, and SB3's one seed of 100,000 steps in a new process.",

@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 
 from fathom import Agent, Env, check
+from fathom.algos.actor_critic.ddpg import DDPG
+from fathom.algos.actor_critic.discrete_sac import DiscreteSAC
+from fathom.algos.actor_critic.sac import SAC
+from fathom.algos.actor_critic.td3 import TD3
+from fathom.algos.actor_critic.tqc import TQC
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.registry import algorithms, get
 from fathom.algos.value.dqn import DQN
@@ -17,7 +22,15 @@ from .contract.subjects import HORIZON, engine_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-KINDS = {"ppo": PPO, "dqn": DQN}
+KINDS = {
+    "ppo": PPO,
+    "dqn": DQN,
+    "sac": SAC,
+    "discrete_sac": DiscreteSAC,
+    "tqc": TQC,
+    "td3": TD3,
+    "ddpg": DDPG,
+}
 FAMILIES = {
     "tabular-control": (
         "q_learning",
@@ -40,7 +53,8 @@ SNIPPETS = [
 
 
 def page(name: str) -> str:
-    return (ROOT / "docs" / "algorithms" / f"{name}.md").read_text(encoding="utf-8")
+    file = f"{name.replace('_', '-')}.md"
+    return (ROOT / "docs" / "algorithms" / file).read_text(encoding="utf-8")
 
 
 def first_cells(text: str, heading: str) -> list[str]:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import clock
 
 if TYPE_CHECKING:
-    from fathom import DQN, PPO, Agent
+    from fathom import DQN, PPO, SAC, TD3, Agent
 
 # Fathom is imported inside the workloads: `import` and `cold-cli` measure other processes and need none.
 
@@ -111,6 +112,38 @@ def dqn_host(settings: dict[str, Any]) -> clock.Figures:
         "steps_per_second": steps / seconds,
         "updates_per_second": steps * dqn.gradient_steps / dqn.train_every / seconds,
     }
+
+
+def pendulum_figures(algorithm: "SAC | TD3", backend: str, settings: dict[str, Any]) -> clock.Figures:
+    """An update every step on Pendulum, after 500 steps that are not counted."""
+    from fathom import Agent
+
+    warmup = 500
+    horizon = max(settings.get("steps", 5_000), 2 * warmup)
+    agent = Agent(algorithm, "Pendulum-v1", seeds=1, seed=settings.get("seed", 0), backend=backend)
+    learn(agent, warmup, horizon)
+    steps, seconds = learn(agent, horizon - warmup)
+    return {
+        "env_steps": steps,
+        "seconds": seconds,
+        "compile_seconds": agent.compile_seconds,
+        "steps_per_second": steps / seconds,
+        "updates_per_second": steps * algorithm.gradient_steps / algorithm.train_every / seconds,
+    }
+
+
+def sac_pendulum(settings: dict[str, Any], backend: str = "gymnasium") -> clock.Figures:
+    """SAC with Stable-Baselines3's defaults: 256-256 units, batch 256."""
+    from fathom import SAC
+
+    return pendulum_figures(SAC(learning_starts=100), backend, settings)
+
+
+def td3_pendulum(settings: dict[str, Any]) -> clock.Figures:
+    """TD3 with 256-256 units and batch 256."""
+    from fathom import TD3
+
+    return pendulum_figures(TD3(learning_starts=100), "gymnasium", settings)
 
 
 def ppo_solve(settings: dict[str, Any]) -> clock.Figures:
@@ -239,6 +272,9 @@ if __name__ == "__main__":
         "ppo-cartpole-host": ppo_host,
         "ppo-cartpole-solve": ppo_solve,
         "dqn-cartpole-host": dqn_host,
+        "sac-pendulum-host": sac_pendulum,
+        "sac-pendulum-native": partial(sac_pendulum, backend="native"),
+        "td3-pendulum-host": td3_pendulum,
         "q-learning-frozenlake": q_learning_native,
         "scaling": scaling,
         "import": importing,

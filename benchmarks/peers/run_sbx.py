@@ -2,8 +2,8 @@
 
 import clock  # noqa: F401  first, so that the clock covers the imports below
 import sb3_workloads
-from sbx import DQN, PPO
+from sbx import DQN, PPO, SAC, TD3
 
 if __name__ == "__main__":
     packages = ["sbx-rl", "stable-baselines3", "torch", "jax", "flax", "gymnasium", "numpy"]
-    sb3_workloads.answer("sbx", packages, PPO, DQN, compiles=True)
+    sb3_workloads.answer("sbx", packages, PPO, DQN, SAC, TD3, compiles=True)

@@ -51,6 +51,15 @@ DQN_ZOO: dict[str, Any] = {
 }
 
 
+OFF_POLICY: dict[str, Any] = {
+    "batch_size": 256,
+    "learning_starts": 100,
+    "train_freq": 1,
+    "gradient_steps": 1,
+    "policy_kwargs": {"net_arch": [256, 256]},
+}
+
+
 class Marks(BaseCallback):
     """Notes the clock between iterations, an iteration being a rollout and the updates that follow it."""
 
@@ -130,6 +139,16 @@ def dqn_rate(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     return figures | {"updates_per_second": figures["steps_per_second"] * updates}
 
 
+def pendulum_rate(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """An update every step on Pendulum, after 500 steps that are not counted."""
+    marks, warmup = Marks(), 500
+    env = make_vec_env("Pendulum-v1", n_envs=1)
+    model = algorithm("MlpPolicy", env, seed=settings.get("seed", 0), **OFF_POLICY)
+    model.learn(max(settings.get("steps", 5_000), 2 * warmup), callback=marks)
+    figures = clock.steady(marks.marks, warmup)
+    return figures | {"updates_per_second": figures["steps_per_second"]}
+
+
 def ppo_solve(ppo: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     """Training seconds, evaluation excluded, until the mean greedy return of 20 episodes is 475."""
     seconds: list[float | None] = []
@@ -162,8 +181,16 @@ def ppo_run(ppo: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     }
 
 
-def answer(peer: str, packages: list[str], ppo: Algorithm, dqn: Algorithm, compiles: bool) -> None:
-    """Answers the request on the command line with these two algorithms, on the CPU.
+def answer(
+    peer: str,
+    packages: list[str],
+    ppo: Algorithm,
+    dqn: Algorithm,
+    sac: Algorithm,
+    td3: Algorithm,
+    compiles: bool,
+) -> None:
+    """Answers the request on the command line with these algorithms, on the CPU.
 
     What the first iteration costs above the later ones is called compilation only where there is one.
     """
@@ -181,12 +208,14 @@ def answer(peer: str, packages: list[str], ppo: Algorithm, dqn: Algorithm, compi
 
         return run
 
-    ppo, dqn = on_cpu(ppo), on_cpu(dqn)
+    ppo, dqn, sac, td3 = map(on_cpu, (ppo, dqn, sac, td3))
     workloads: dict[str, clock.Workload] = {
         "ppo-cartpole-native": partial(ppo_rate, ppo, "native", 64),
         "ppo-cartpole-host": partial(ppo_rate, ppo, "default", 8),
         "ppo-cartpole-solve": partial(ppo_solve, ppo),
         "ppo-cartpole-100k": partial(ppo_run, ppo),
         "dqn-cartpole-host": partial(dqn_rate, dqn),
+        "sac-pendulum-host": partial(pendulum_rate, sac),
+        "td3-pendulum-host": partial(pendulum_rate, td3),
     }
     clock.answer(peer, packages, {name: with_threads(workload) for name, workload in workloads.items()})

@@ -19,6 +19,11 @@ _PLACES = {
     "Evaluation": "fathom.train.evaluate",
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
+    "DDPG": "fathom.algos.actor_critic.ddpg",
+    "TD3": "fathom.algos.actor_critic.td3",
+    "SAC": "fathom.algos.actor_critic.sac",
+    "DiscreteSAC": "fathom.algos.actor_critic.discrete_sac",
+    "TQC": "fathom.algos.actor_critic.tqc",
     "QLearning": "fathom.algos.tabular.q_learning",
     "Sarsa": "fathom.algos.tabular.sarsa",
     "ExpectedSarsa": "fathom.algos.tabular.expected_sarsa",
@@ -45,6 +50,11 @@ __all__ = [*_PLACES, "__version__"]
 
 if TYPE_CHECKING:
     from fathom.agent import Agent as Agent
+    from fathom.algos.actor_critic.ddpg import DDPG as DDPG
+    from fathom.algos.actor_critic.discrete_sac import DiscreteSAC as DiscreteSAC
+    from fathom.algos.actor_critic.sac import SAC as SAC
+    from fathom.algos.actor_critic.td3 import TD3 as TD3
+    from fathom.algos.actor_critic.tqc import TQC as TQC
     from fathom.algos.policy.ppo import PPO as PPO
     from fathom.algos.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
     from fathom.algos.tabular.dyna_q import DynaQ as DynaQ

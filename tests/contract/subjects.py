@@ -8,6 +8,11 @@ import jax
 import numpy as np
 import pytest
 
+from fathom.algos.actor_critic.ddpg import DDPG
+from fathom.algos.actor_critic.discrete_sac import DiscreteSAC
+from fathom.algos.actor_critic.sac import SAC
+from fathom.algos.actor_critic.td3 import TD3
+from fathom.algos.actor_critic.tqc import TQC
 from fathom.algos.bandit.epsilon_greedy import EpsilonGreedy
 from fathom.algos.bandit.gradient_bandit import GradientBandit
 from fathom.algos.bandit.thompson import Thompson
@@ -34,6 +39,15 @@ from fathom.train.engine import Engine, make_engine
 HORIZON = 40
 FINITE = "tests.contract.finite:cut_walk"
 BANDIT = "tests.contract.finite:cut_bandit"
+REPLAYED: dict[str, Any] = {
+    "num_envs": 2,
+    "buffer_size": 128,
+    "batch_size": 8,
+    "learning_starts": 16,
+    "train_every": 4,
+    "hidden": (8,),
+}
+SWITCHES: dict[str, Any] = {"n_step": 3, "anneal_lr": True, "scale_obs": True, "tau": 0.5}
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,17 @@ SUBJECTS = {
             scale_obs=True,
         ),
     ),
+    "sac": Subject(
+        SAC(**REPLAYED), SAC(**REPLAYED, **SWITCHES, target_entropy=-0.5, noise=0.3), "Pendulum-v1"
+    ),
+    "tqc": Subject(
+        TQC(**REPLAYED, critics=2, quantiles=5),
+        TQC(**REPLAYED, **SWITCHES, critics=2, quantiles=5, target_entropy=-0.5),
+        "Pendulum-v1",
+    ),
+    "td3": Subject(TD3(**REPLAYED), TD3(**REPLAYED, **SWITCHES), "Pendulum-v1"),
+    "ddpg": Subject(DDPG(**REPLAYED), DDPG(**REPLAYED, **SWITCHES), "Pendulum-v1"),
+    "discrete_sac": Subject(DiscreteSAC(**REPLAYED), DiscreteSAC(**REPLAYED, **SWITCHES)),
     "q_learning": Subject(
         QLearning(num_envs=2, num_steps=4), QLearning(num_envs=2, num_steps=4, anneal_lr=True), FINITE
     ),
@@ -149,7 +174,7 @@ COMPARED = (*KINDS, "sarsa_lambda")
 EVERY = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in sorted(SUBJECTS)]
 every_algorithm = pytest.mark.parametrize("name", EVERY)
 
-NETWORKS = sorted(name for name, subject in SUBJECTS.items() if subject.env == "CartPole-v1")
+NETWORKS = sorted(n for n, subject in SUBJECTS.items() if subject.env in ("CartPole-v1", "Pendulum-v1"))
 
 assert set(SUBJECTS) == set(algorithms()), "a registered algorithm without a contract test"
 
@@ -184,6 +209,7 @@ def changed(value: Any, field: dataclasses.Field) -> Any:
         "visits": "every",
         "policy": (1,) * 7,
         "rewards": "bernoulli",
+        "process": "gaussian",
     }
     if field.name in others:
         return others[field.name]

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import chisquare
 
 from fathom.core.errors import UnknownName
+from fathom.ops import exploration
 from fathom.ops.exploration import (
     LONGEST,
     Held,
@@ -172,3 +173,17 @@ def test_expected_value_by_hand():
 def test_nothing_has_a_chance_where_nothing_can_be_chosen():
     q, mask = jnp.array([[1.0, 2.0], [jnp.nan, 1.0]]), jnp.array([[False, False], [True, True]])
     np.testing.assert_array_equal(epsilon_greedy_probabilities(q, 0.5, mask), np.zeros((2, 2)))
+
+
+def test_ornstein_uhlenbeck_forgets_a_part_at_each_step_and_settles_at_its_deviation():
+    noise = jnp.full((3, 2), 4.0)
+    later = exploration.ornstein_uhlenbeck(jax.random.key(0), noise, 0.25, 0.0)
+    np.testing.assert_allclose(later, jnp.full((3, 2), 3.0))
+    noise, seen = jnp.zeros(4000), []
+    step = jax.jit(exploration.ornstein_uhlenbeck)
+    for key in jax.random.split(jax.random.key(1), 60):
+        noise = step(key, noise, jnp.float32(0.15), jnp.float32(0.2))
+        seen.append(np.asarray(noise))
+    assert seen[0].std() == pytest.approx(0.2, rel=0.05)
+    assert seen[-1].std() == pytest.approx(0.2 / np.sqrt(0.15 * 1.85), rel=0.05)
+    assert np.corrcoef(seen[-1], seen[-4])[0, 1] == pytest.approx(0.85**3, abs=0.04)

@@ -29,3 +29,13 @@ def test_gradients_are_clipped_by_their_global_norm():
     # Clipped to [0.6, 0, −0.8], then g/(|g| + 1).
     np.testing.assert_allclose(params["w"], [[1 - 0.6 / 1.6, 2.0]], rtol=1e-5)
     np.testing.assert_allclose(params["b"], [3 + 0.8 / 1.8], rtol=1e-5)
+
+
+def test_polyak_by_hand():
+    target = {"w": jnp.asarray([[0.0, 4.0]]), "b": jnp.asarray([-1.0])}
+    moved = optim.polyak(target, PARAMS, 0.25)
+    np.testing.assert_allclose(moved["w"], [[0.25, 3.5]])
+    np.testing.assert_allclose(moved["b"], [0.0])
+    copied = optim.polyak(target, PARAMS, jnp.float32(1.0))
+    for name in PARAMS:
+        np.testing.assert_array_equal(copied[name], PARAMS[name])

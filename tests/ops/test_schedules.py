@@ -65,3 +65,9 @@ def test_constant():
 def test_exponential_needs_positive_ends(start, end, named):
     with pytest.raises(FathomError, match=named):
         schedules.exponential(start, end, 0.5)
+
+
+def test_annealed_falls_to_nothing_over_the_whole_run_or_stays():
+    for progress in (0.0, 0.25, 1.0):
+        assert float(schedules.annealed(0.5, False, progress)) == 0.5
+        assert float(schedules.annealed(0.5, True, progress)) == pytest.approx(0.5 * (1.0 - progress))

@@ -92,3 +92,36 @@ def test_hubers_gradient_is_the_error_limited_to_delta():
     error = array(-1e30, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 1e30, inf)
     gradient = jax.vmap(jax.grad(td.huber))(error)
     np.testing.assert_allclose(gradient, jnp.clip(error, -1.0, 1.0))
+
+
+def test_quantile_huber_by_hand(way):
+    """τ = ¼ and ¾; errors of θ = [0, 2] to y = 1: +1 and −1, each of Huber loss ½ at δ = 1."""
+    loss = way(td.quantile_huber)(array([0.0, 2.0]), array([1.0]))
+    np.testing.assert_allclose(loss, [(0.25 * 0.5 + 0.25 * 0.5) / 2])
+    loss = way(td.quantile_huber)(array([2.0, 0.0]), array([1.0]))
+    np.testing.assert_allclose(loss, [(0.75 * 0.5 + 0.75 * 0.5) / 2])
+
+
+@given(st.integers(0, 10**6))
+def test_trap_11_quantile_huber_against_a_loop_with_sizes_that_all_differ(seed):
+    rng = np.random.default_rng(seed)
+    quantiles, target = rng.normal(size=(2, 3, 5)) * 2, rng.normal(size=(2, 3, 7)) * 2
+    wanted = np.zeros((2, 3))
+    for place in np.ndindex(2, 3):
+        for m in range(5):
+            for i in range(7):
+                u = target[place][i] - quantiles[place][m]
+                size = 0.5 * u * u if abs(u) <= 0.7 else 0.7 * (abs(u) - 0.35)
+                wanted[place] += abs((2 * m + 1) / 10 - (u < 0)) * size / 0.7 / 35
+    got = td.quantile_huber(jnp.asarray(quantiles, jnp.float32), jnp.asarray(target, jnp.float32), 0.7)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4)
+
+
+def test_quantile_huber_is_least_at_the_quantiles():
+    """Of 1, …, 100 with a small δ: 16.7, 50 and 83.3 at τ = 1/6, 1/2, 5/6."""
+    target = jnp.arange(1.0, 101.0)
+    slope = jax.jit(jax.grad(lambda q: td.quantile_huber(q, target, 0.01).sum()))
+    quantiles = jnp.full(3, 30.0)
+    for step in range(400):
+        quantiles = quantiles - 200.0 / (1.0 + 0.05 * step) * slope(quantiles)
+    np.testing.assert_allclose(quantiles, [16.7, 50.5, 83.3], atol=1.0)

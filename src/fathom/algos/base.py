@@ -133,6 +133,22 @@ def require_fraction(algorithm: Algorithm, *names: str) -> None:
         require(0 <= value <= 1, f"{name} is {value}; it must lie between 0 and 1.")
 
 
+def require_replay(algorithm: OffPolicy) -> None:
+    """The settings of replay must be positive, and fit one another."""
+    require_positive(algorithm, "buffer_size", "batch_size", "train_every", "gradient_steps", "n_step")
+    first = algorithm.n_step * algorithm.num_envs
+    require(
+        algorithm.learning_starts >= first,
+        f"learning_starts is {algorithm.learning_starts}; it must be at least n_step × num_envs = {first}, "
+        f"so that a first {algorithm.n_step}-step transition exists.",
+    )
+    require(
+        algorithm.buffer_size >= max(algorithm.batch_size, algorithm.learning_starts),
+        f"buffer_size is {algorithm.buffer_size}; it must hold a batch ({algorithm.batch_size}) and the "
+        f"first {algorithm.learning_starts} transitions (learning_starts).",
+    )
+
+
 def require_mask_fits(spec: EnvSpec) -> None:
     """Where observations carry a mask, it must have one entry for each action that can be chosen."""
     if not isinstance(spec.obs_space, Masked):

@@ -84,6 +84,31 @@ _ALGORITHMS = {
     "q_learning": Entry(
         "fathom.algos.tabular.q_learning", "QLearning", "Q-learning with a table (Watkins 1989)"
     ),
+    "sac": Entry(
+        "fathom.algos.actor_critic.sac",
+        "SAC",
+        "Soft Actor-Critic: twin critics, learnt temperature (Haarnoja et al. 2018)",
+    ),
+    "ddpg": Entry(
+        "fathom.algos.actor_critic.ddpg",
+        "DDPG",
+        "Deep Deterministic Policy Gradient (Lillicrap et al. 2016)",
+    ),
+    "td3": Entry(
+        "fathom.algos.actor_critic.td3",
+        "TD3",
+        "Twin Delayed DDPG: double critics, smoothed targets (Fujimoto et al. 2018)",
+    ),
+    "discrete_sac": Entry(
+        "fathom.algos.actor_critic.discrete_sac",
+        "DiscreteSAC",
+        "Soft Actor-Critic for discrete actions; masks (Christodoulou 2019)",
+    ),
+    "tqc": Entry(
+        "fathom.algos.actor_critic.tqc",
+        "TQC",
+        "Truncated Quantile Critics: SAC with distributions (Kuznetsov et al. 2020)",
+    ),
     "thompson": Entry(
         "fathom.algos.bandit.thompson", "Thompson", "Bandit: Thompson sampling, Gaussian or Bernoulli rewards"
     ),

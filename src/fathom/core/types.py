@@ -117,6 +117,11 @@ class Metric(eqx.Module):
         """The mean of the elements of `value` at which `mask` (same shape) is true."""
         return Metric(jnp.where(mask, value, 0.0).sum(), mask.sum().astype(jnp.float32))
 
+    @staticmethod
+    def none() -> "Metric":
+        """The mean of nothing yet."""
+        return Metric(jnp.zeros(()), jnp.zeros(()))
+
     def __add__(self, other: "Metric") -> "Metric":
         return Metric(self.sum + other.sum, self.count + other.count)
 

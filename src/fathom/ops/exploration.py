@@ -127,6 +127,20 @@ def ez_greedy(
     return jnp.where(keep, action, best), Held(action, jnp.where(keep, left - 1, 0))
 
 
+def ornstein_uhlenbeck(
+    key: Key[Array, ""],
+    noise: Float[Array, "*shape"],
+    theta: Float[Array, ""] | float,
+    std: Float[Array, ""] | float,
+) -> Float[Array, "*shape"]:
+    """The noise a step later: n − θ n + std·ε, ε standard normal. θ = 1 has no memory.
+
+    Uhlenbeck & Ornstein 1930, in steps of 1; Lillicrap et al. 2016, arXiv:1509.02971, Section 3. In the long
+    run its deviation is std/√(θ(2 − θ)), and k steps apart it is correlated by (1 − θ)^k.
+    """
+    return noise - theta * noise + std * jax.random.normal(key, noise.shape)
+
+
 def _zeta(uniform: Float[Array, "*batch"], mu: Float[Array, ""] | float) -> Int[Array, "*batch"]:
     """Draw n of 1 … LONGEST with P(n) ∝ n^−μ, by inversion of its distribution function."""
     weight = jnp.arange(1, LONGEST + 1, dtype=jnp.float32) ** -jnp.asarray(mu, jnp.float32)

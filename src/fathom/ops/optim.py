@@ -66,6 +66,11 @@ def descend(
     return unpack(moved), opt_state, global_norm(gradient)
 
 
+def polyak(target: T, params: T, tau: Float[Array, ""] | float) -> T:
+    """Weights that trail the trained ones: τ θ + (1 − τ) θ⁻; 1 copies. Lillicrap et al. 2016, Algorithm 1."""
+    return jax.tree.map(lambda t, p: tau * p + (1.0 - tau) * t, target, params)
+
+
 def _pack(tree: T) -> tuple[list[Array], Callable[[list[Array]], T]]:
     """A tree's large arrays, and one vector of all its small ones; and the way back."""
     leaves, form = jax.tree.flatten(tree)

@@ -60,6 +60,24 @@ def squared(error: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return 0.5 * error * error
 
 
+def quantile_huber(
+    quantiles: Float[Array, "*batch quantile"],
+    target: Float[Array, "*batch target"],
+    delta: Float[Array, ""] | float = 1.0,
+) -> Float[Array, "*batch"]:
+    """The mean of |τ_m − 1[u < 0]| huber(u)/δ over all pairs, u = y_i − θ_m, with τ_m = (2m − 1)/2M.
+
+    It is least where θ_m are the targets' quantiles at τ_1, …, τ_M, smoothed within δ of them.
+    Dabney et al. 2018, arXiv:1710.10044, Eq. 10.
+    """
+    count = quantiles.shape[-1]
+    tau = (jnp.arange(count, dtype=jnp.float32) + 0.5) / count
+    error = target[..., None, :] - quantiles[..., :, None]
+    tau = jnp.expand_dims(tau[:, None], tuple(range(error.ndim - 2)))
+    slope = jnp.abs(tau - (error < 0.0).astype(jnp.float32))
+    return (slope * huber(error, delta) / delta).mean(axis=(-2, -1))
+
+
 def _legal(q: Array, mask: Array | None) -> Array:
     """The action values, −∞ where the action is illegal."""
     return q if mask is None else jnp.where(mask, q, -jnp.inf)

@@ -95,7 +95,7 @@ class Prediction(Online):
 
 def step_size(learning_rate: float, anneal: bool, clock: Clock) -> Float[Array, ""]:
     """The learning rate, or with `anneal` the line from it to 0 at the horizon."""
-    return schedules.linear(learning_rate, 0.0 if anneal else learning_rate, clock.progress)
+    return schedules.annealed(learning_rate, anneal, clock.progress)
 
 
 def discount(gamma: float, step: Transition) -> Float[Array, " env"]:

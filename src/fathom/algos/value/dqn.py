@@ -15,6 +15,7 @@ from fathom.algos.base import (
     require_fraction,
     require_mask_fits,
     require_positive,
+    require_replay,
 )
 from fathom.core.errors import FathomError
 from fathom.core.spaces import Discrete, to_unit
@@ -98,26 +99,16 @@ class DQN(OffPolicy):
         if not isinstance(spec.action_space, Discrete):
             raise FathomError(
                 f"DQN chooses among finitely many actions and cannot take {spec.action_space!r}. "
-                "PPO takes continuous, multi-discrete and binary actions; or discretise them in a wrapper."
+                "PPO takes continuous, multi-discrete and binary actions, SAC, TQC, TD3 and DDPG continuous "
+                "ones; or discretise them in a wrapper."
             )
         require_mask_fits(spec)
-        require_positive(
-            self, "learning_rate", "huber_delta", "max_grad_norm", "num_envs", "buffer_size", "ez_mu"
-        )
-        require_positive(self, "batch_size", "train_every", "gradient_steps", "target_every", "n_step")
+        require_positive(self, "learning_rate", "huber_delta", "max_grad_norm", "num_envs", "ez_mu")
+        require_positive(self, "target_every")
         require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
         require_fraction(self, "gamma", "tau", "epsilon_start", "epsilon_end", "exploration_fraction")
         require_positive(self, "tau")
-        require(
-            self.learning_starts >= self.n_step * self.num_envs,
-            f"learning_starts is {self.learning_starts}; it must be at least n_step × num_envs = "
-            f"{self.n_step * self.num_envs}, so that a first {self.n_step}-step transition exists.",
-        )
-        require(
-            self.buffer_size >= max(self.batch_size, self.learning_starts),
-            f"buffer_size is {self.buffer_size}; it must hold a batch ({self.batch_size}) and the first "
-            f"{self.learning_starts} transitions (learning_starts).",
-        )
+        require_replay(self)
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1: orthogonal weights, the target an equal copy."""
@@ -166,16 +157,13 @@ class DQN(OffPolicy):
         """Lines 6 to 8 on one minibatch."""
         target = self.td_target(state, batch)  # line 6
         grads, (metrics, priorities) = jax.grad(self.loss, has_aux=True)(state.params, batch, target)
-        step_size = schedules.linear(
-            self.learning_rate, 0.0 if self.anneal_lr else self.learning_rate, clock.progress
-        )
+        step_size = schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
         params, opt_state, norm = optim.descend(  # line 7
             self.optimizer(), state.params, grads, state.opt_state, step_size
         )
 
         due = (clock.gradient_step + 1) % self.target_every == 0  # line 8
-        follow = lambda t, p: self.tau * p + (1.0 - self.tau) * t  # noqa: E731
-        moved = lambda: jax.tree.map(follow, state.target, params)  # noqa: E731
+        moved = lambda: optim.polyak(state.target, params, self.tau)  # noqa: E731
         new_target = jax.lax.cond(due, moved, lambda: state.target)
 
         metrics["grad_norm"] = Metric.of(norm)

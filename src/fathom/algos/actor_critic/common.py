@@ -1,0 +1,91 @@
+"""What off-policy actor-critics have in common: checks, random play at first, the critics' regression."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from fathom.algos.base import (
+    Metrics,
+    OffPolicy,
+    require,
+    require_fraction,
+    require_mask_fits,
+    require_positive,
+    require_replay,
+)
+from fathom.core.errors import FathomError
+from fathom.core.spaces import Box, Tuple, flat_size, flatten, to_unit
+from fathom.core.types import Action, Clock, EnvSpec, Metric
+from fathom.ops import schedules, td
+
+ADAM = optax.scale_by_adam()  # the direction; `optim.descend` applies the step size
+
+
+class ActorCritic(OffPolicy):
+    """A policy network and critics that learn from replay, all by Adam with one step size."""
+
+    learning_rate: eqx.AbstractVar[float]
+    tau: eqx.AbstractVar[float]
+    anneal_lr: eqx.AbstractVar[bool]
+    hidden: eqx.AbstractVar[tuple[int, ...]]
+
+    def check_ranges(self) -> None:
+        """Raise FathomError for values out of range."""
+        require_positive(self, "learning_rate", "tau", "num_envs")
+        require_fraction(self, "gamma", "tau")
+        require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
+        require_replay(self)
+
+    def step_size(self, clock: Clock) -> Float[Array, ""]:
+        """Adam's step size α, constant or falling to 0 at the horizon."""
+        return schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
+
+
+def require_finite_box(name: str, spec: EnvSpec) -> None:
+    """Raise FathomError unless actions are real numbers with finite bounds, which tanh can fill."""
+    space = spec.action_space
+    if not isinstance(space, Box) or not jnp.issubdtype(space.dtype, jnp.floating):
+        raise FathomError(
+            f"{name} works in continuous actions and cannot take {space!r}. DQN and discrete_sac take "
+            "Discrete actions, PPO also MultiDiscrete and MultiBinary ones."
+        )
+    require_mask_fits(spec)
+    require(
+        space.bounded,
+        f"{name} fills the box of actions by tanh, and {space!r} has infinite bounds. Give finite ones in "
+        "the environment's action_space, by a wrapper for example; or use PPO, whose Gaussian needs none.",
+    )
+
+
+def judged_space(spec: EnvSpec) -> Tuple:
+    """The space of what Q(s, a) is a function of: observations, and actions as the policy has them."""
+    return Tuple((spec.obs_space, Box(-1.0, 1.0, (flat_size(spec.action_space),))))
+
+
+def from_env(space: Box, action: Action) -> Float[Array, "*batch component"]:
+    """Actions of the environment, flat and mapped from the box to [−1, 1]: the inverse of `to_env`."""
+    return flatten(space, to_unit(space, action))
+
+
+def uniform_at_first(
+    policy: Callable[[Key[Array, ""]], Array], key: Key[Array, ""], shape: tuple[int, ...], clock: Clock
+) -> Float[Array, "env component"]:
+    """What the policy draws with the key, in [−1, 1]; uniform numbers until the first gradient step."""
+    uniform = lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)  # noqa: E731
+    drawn = lambda key: policy(key)  # noqa: E731  a method of a distribution has no hash
+    return jax.lax.cond(clock.gradient_step == 0, uniform, drawn, key)
+
+
+def regression(
+    q: Float[Array, "critic batch"], target: Float[Array, " batch"], weight: Float[Array, " batch"]
+) -> tuple[Float[Array, ""], tuple[Metrics, Float[Array, " batch"]]]:
+    """Σ_i of the mean over the batch of w ½(y − Q_i)²; metrics, and |y − Q| (a batch's priorities)."""
+    error = target[None] - q
+    loss = (weight[None] * td.squared(error)).mean(axis=-1).sum()
+    size = jnp.abs(error).mean(axis=0)
+    metrics = {"critic_loss": Metric.of(loss), "q_value": Metric.of(q), "td_error": Metric.of(size)}
+    return loss, (metrics, size)
