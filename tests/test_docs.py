@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fathom import Agent, Env, check
+from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.registry import algorithms, get
 from fathom.algos.value.dqn import DQN
@@ -17,7 +18,7 @@ from .contract.subjects import HORIZON, engine_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-KINDS = {"ppo": PPO, "dqn": DQN}
+KINDS = {"ppo": PPO, "dqn": DQN, "a2c": A2C}
 FAMILIES = {
     "tabular-control": (
         "q_learning",

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Agent": "fathom.agent",
     "Evaluation": "fathom.train.evaluate",
+    "A2C": "fathom.algos.policy.a2c",
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
     "QLearning": "fathom.algos.tabular.q_learning",
@@ -45,6 +46,7 @@ __all__ = [*_PLACES, "__version__"]
 
 if TYPE_CHECKING:
     from fathom.agent import Agent as Agent
+    from fathom.algos.policy.a2c import A2C as A2C
     from fathom.algos.policy.ppo import PPO as PPO
     from fathom.algos.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
     from fathom.algos.tabular.dyna_q import DynaQ as DynaQ

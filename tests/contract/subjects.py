@@ -13,6 +13,7 @@ from fathom.algos.bandit.gradient_bandit import GradientBandit
 from fathom.algos.bandit.thompson import Thompson
 from fathom.algos.bandit.ucb import UCB
 from fathom.algos.base import Algorithm
+from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.registry import algorithms
 from fathom.algos.tabular.double_q_learning import DoubleQLearning
@@ -44,6 +45,18 @@ class Subject:
 
 
 SUBJECTS = {
+    "a2c": Subject(
+        A2C(num_envs=4, num_steps=8, hidden=(8,)),
+        A2C(
+            num_envs=4,
+            num_steps=8,
+            hidden=(8,),
+            entropy_coef=0.01,
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
     "ppo": Subject(
         PPO(num_envs=4, num_steps=8, epochs=2, minibatches=2, hidden=(8,)),
         PPO(
@@ -184,6 +197,8 @@ def changed(value: Any, field: dataclasses.Field) -> Any:
         "visits": "every",
         "policy": (1,) * 7,
         "rewards": "bernoulli",
+        "baseline": "normalized",
+        "order": "fixed",
     }
     if field.name in others:
         return others[field.name]

@@ -65,3 +65,9 @@ def test_constant():
 def test_exponential_needs_positive_ends(start, end, named):
     with pytest.raises(FathomError, match=named):
         schedules.exponential(start, end, 0.5)
+
+
+def test_annealed_falls_to_0_over_the_whole_run_or_stays():
+    progress = jnp.asarray([0.0, 0.25, 1.0])
+    np.testing.assert_allclose(schedules.annealed(2.0, True, progress), [2.0, 1.5, 0.0])
+    np.testing.assert_allclose(schedules.annealed(2.0, False, progress), [2.0, 2.0, 2.0])

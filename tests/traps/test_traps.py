@@ -16,6 +16,8 @@ import pytest
 
 from fathom.agent import Agent
 from fathom.algos.base import Online
+from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.common import ActorCritic
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.tabular.q_learning import QLearning
 from fathom.algos.value.dqn import DQN
@@ -33,7 +35,7 @@ from fathom.train.engine import Engine, make_engine
 from fathom.train.loop import Plan
 
 from ..contract.finite import Unseen
-from ..contract.subjects import SUBJECTS, bits, every_algorithm, learnt
+from ..contract.subjects import KINDS, SUBJECTS, bits, every_algorithm, learnt
 from .recorder import Recorder
 
 PATHS = ("native", "gymnasium")
@@ -79,6 +81,9 @@ CRITICS = {
         num_envs=4, num_steps=10, epochs=4, minibatches=2, hidden=(), learning_rate=0.1, gamma=GAMMA,
         gae_lambda=0.0, anneal_lr=True,
     ),
+    "a2c": A2C(
+        num_envs=4, num_steps=10, hidden=(), learning_rate=0.2, gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
+    ),
     "dqn": DQN(
         num_envs=2, buffer_size=320, batch_size=32, learning_starts=20, train_every=10, gradient_steps=20,
         target_every=20, hidden=(), learning_rate=0.05, gamma=GAMMA, anneal_lr=True, huber=False,
@@ -87,20 +92,29 @@ CRITICS = {
 }  # fmt: skip
 
 
+# Tried in the quick tests on one of each kind; on all in the slow ones.
+CUT = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in sorted(CRITICS)]
+
+
 def critic(engine: Engine) -> np.ndarray:
     if isinstance(engine.algorithm, Online):
         return np.asarray(engine.learner.q.values)
     params = engine.learner.params
-    return np.asarray(params.values(ONE) if isinstance(engine.algorithm, PPO) else params(ONE))
+    return np.asarray(params.values(ONE) if isinstance(params, ActorCritic) else params(ONE))
 
 
 @both_paths
-@pytest.mark.parametrize("name", sorted(CRITICS))
+@pytest.mark.parametrize("name", CUT)
 def test_trap_1_a_cut_episode_is_worth_what_would_have_followed(name: str, path: str) -> None:
-    """Reward 1, γ = 0.9, cut at 5: 10. Ended there: V = 1 + γ·4/5·V, as nothing shows which step it is."""
+    """Reward 1, γ = 0.9, cut at 5: 10. Ended there: V = 1 + γ·4/5·V, as nothing shows which step it is.
+
+    REINFORCE takes whole returns, and their mean over the five steps.
+    """
     limited = TimeLimit(TruncationProbe(), 5)
+    whole = np.mean([(1 - GAMMA**left) / (1 - GAMMA) for left in range(1, 6)])
+    ended = whole if name == "reinforce" else 1 / (1 - GAMMA * 0.8)
     # Targets that differ leave DQN, which draws its batches, some noise.
-    for hard, expected, rtol in ((0.0, 10.0, 0.01), (1.0, 1 / (1 - GAMMA * 0.8), 0.06)):
+    for hard, expected, rtol in ((0.0, 10.0, 0.01), (1.0, ended, 0.06)):
         env: Env = HardEnd(limited, hard)
         env = Unseen(env) if isinstance(CRITICS[name], Online) else env
         engine = started(CRITICS[name], env, path)
@@ -269,14 +283,21 @@ def test_trap_4_and_5_samples_stay_in_their_episode_and_discount_what_they_used(
 
 NORMALISED = SUBJECTS["ppo"].every_switch
 STEPS = Plan.of(NORMALISED).steps
+NORMALISING = sorted(n for n, subject in SUBJECTS.items() if hasattr(subject.algorithm, "normalize_obs"))
+every_normaliser = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in KINDS else pytest.mark.slow) for n in NORMALISING]
+)
 
 
-def test_trap_8_statistics_are_saved_and_loaded(tmp_path: Any) -> None:
-    agent = Agent(NORMALISED, "CartPole-v1").learn(STEPS * 6)
+@every_normaliser
+def test_trap_8_statistics_are_saved_and_loaded(name: str, tmp_path: Any) -> None:
+    algorithm = SUBJECTS[name].every_switch
+    steps = Plan.of(algorithm).steps * 6
+    agent = Agent(algorithm, "CartPole-v1").learn(steps)
     agent.save(tmp_path / "run")
     loaded = Agent.load(tmp_path / "run")
     stats = loaded.engine.learner.obs_stats
-    assert float(stats.count) == STEPS * 6
+    assert float(stats.count) == steps
     assert bits(stats) == bits(agent.engine.learner.obs_stats)
     obs = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
     for deterministic in (True, False):
@@ -286,8 +307,10 @@ def test_trap_8_statistics_are_saved_and_loaded(tmp_path: Any) -> None:
     assert len(set(loaded.predict(obs).tolist())) == 2
 
 
-def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction() -> None:
-    agent = Agent(NORMALISED, "CartPole-v1").learn(STEPS * 6)
+@every_normaliser
+def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction(name: str) -> None:
+    algorithm = SUBJECTS[name].every_switch
+    agent = Agent(algorithm, "CartPole-v1").learn(Plan.of(algorithm).steps * 6)
     before = bits(agent.engine.learner)
     agent.evaluate(5)
     agent.evaluate(5, deterministic=False)
@@ -295,8 +318,9 @@ def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction() -> Non
     assert bits(agent.engine.learner) == before
 
 
-def test_trap_8_statistics_are_those_of_each_observation_once() -> None:
-    engine = started(NORMALISED, "CartPole-v1")
+@every_normaliser
+def test_trap_8_statistics_are_those_of_each_observation_once(name: str) -> None:
+    engine = started(SUBJECTS[name].every_switch, "CartPole-v1")
     collect = partial(jax.jit, static_argnames="plan")(loop.collect)
     seen = []
     for update in range(3):
@@ -306,7 +330,7 @@ def test_trap_8_statistics_are_those_of_each_observation_once() -> None:
         engine.advance(1, 3)
         stats = engine.learner.obs_stats
         whole = np.concatenate(seen).reshape(-1, 4)
-        assert float(stats.count) == len(whole) == (update + 1) * STEPS
+        assert float(stats.count) == len(whole) == (update + 1) * engine.plan.steps
         np.testing.assert_allclose(stats.mean, whole.mean(axis=0), rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(stats.var, whole.var(axis=0), rtol=1e-3)
 
@@ -329,6 +353,7 @@ def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_
 
 HELD = {
     "ppo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
+    "a2c": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "dqn": ("params", "opt_state", "target", "replay", "ring"),
     "q_learning": ("learner.q.values",),
 }

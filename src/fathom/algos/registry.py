@@ -78,6 +78,7 @@ _ALGORITHMS = {
         "GradientBandit",
         "Bandit: preferences by stochastic gradient ascent (Sutton & Barto 2018, 2.8)",
     ),
+    "a2c": Entry("fathom.algos.policy.a2c", "A2C", "Advantage actor-critic, synchronous (Mnih et al. 2016)"),
     "ppo": Entry(
         "fathom.algos.policy.ppo", "PPO", "Proximal Policy Optimization, clipped (Schulman et al. 2017)"
     ),

@@ -28,6 +28,13 @@ def linear(
     return jnp.where(x < 1.0, start + x * (end - start), end)
 
 
+def annealed(
+    value: Float[Array, ""] | float, anneal: bool, progress: Float[Array, "*shape"] | float
+) -> Float[Array, "*shape"]:
+    """The value, falling linearly to 0 over the whole run if `anneal`."""
+    return linear(value, 0.0 if anneal else value, progress)
+
+
 def exponential(
     start: Float[Array, ""] | float,
     end: Float[Array, ""] | float,
