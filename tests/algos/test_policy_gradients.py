@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.reinforce import Reinforce
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
@@ -25,14 +26,26 @@ KEY = jax.random.key(0)
 GAMMA = 0.9
 LEARNERS = {
     "a2c": A2C(num_envs=8, num_steps=16, hidden=(8,), learning_rate=0.01, gamma=GAMMA, anneal_lr=True),
+    "reinforce": Reinforce(
+        num_envs=8,
+        num_steps=16,
+        value_minibatches=4,
+        hidden=(8,),
+        learning_rate=0.02,
+        value_learning_rate=0.02,
+        gamma=GAMMA,
+        anneal_lr=True,
+    ),
 }
-UPDATES = {"a2c": 400}
-CONTINUOUS = {"a2c": {"adam": True}}
+UPDATES = {"a2c": 400, "reinforce": 300}
+CONTINUOUS = {"a2c": {"adam": True}, "reinforce": {}}
 PROBLEMS = {
     "a2c": A2C(num_envs=3, num_steps=5, hidden=(4,)),
+    "reinforce": Reinforce(num_envs=3, num_steps=5, value_minibatches=2, hidden=(4,)),
 }
 ONE_STEP = {
     "a2c": {},
+    "reinforce": {"value_minibatches": 1},
 }
 
 every_one = pytest.mark.parametrize("name", sorted(LEARNERS))

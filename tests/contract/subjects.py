@@ -15,6 +15,7 @@ from fathom.algos.bandit.ucb import UCB
 from fathom.algos.base import Algorithm
 from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.ppo import PPO
+from fathom.algos.policy.reinforce import Reinforce
 from fathom.algos.registry import algorithms
 from fathom.algos.tabular.double_q_learning import DoubleQLearning
 from fathom.algos.tabular.dyna_q import DynaQ
@@ -50,6 +51,20 @@ SUBJECTS = {
         A2C(
             num_envs=4,
             num_steps=8,
+            hidden=(8,),
+            entropy_coef=0.01,
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
+    "reinforce": Subject(
+        Reinforce(num_envs=4, num_steps=16, value_epochs=2, value_minibatches=2, hidden=(8,)),
+        Reinforce(
+            num_envs=4,
+            num_steps=16,
+            value_epochs=2,
+            value_minibatches=2,
             hidden=(8,),
             entropy_coef=0.01,
             anneal_lr=True,

@@ -19,6 +19,7 @@ from fathom.algos.base import Online
 from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.common import ActorCritic
 from fathom.algos.policy.ppo import PPO
+from fathom.algos.policy.reinforce import Reinforce
 from fathom.algos.tabular.q_learning import QLearning
 from fathom.algos.value.dqn import DQN
 from fathom.core.keys import env_seeds
@@ -83,6 +84,10 @@ CRITICS = {
     ),
     "a2c": A2C(
         num_envs=4, num_steps=10, hidden=(), learning_rate=0.2, gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
+    ),
+    "reinforce": Reinforce(
+        num_envs=4, num_steps=10, value_epochs=4, value_minibatches=2, hidden=(), value_learning_rate=0.1,
+        gamma=GAMMA, anneal_lr=True,
     ),
     "dqn": DQN(
         num_envs=2, buffer_size=320, batch_size=32, learning_starts=20, train_every=10, gradient_steps=20,
@@ -354,6 +359,7 @@ def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_
 HELD = {
     "ppo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "a2c": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
+    "reinforce": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "waiting"),
     "dqn": ("params", "opt_state", "target", "replay", "ring"),
     "q_learning": ("learner.q.values",),
 }

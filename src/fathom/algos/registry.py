@@ -79,6 +79,11 @@ _ALGORITHMS = {
         "Bandit: preferences by stochastic gradient ascent (Sutton & Barto 2018, 2.8)",
     ),
     "a2c": Entry("fathom.algos.policy.a2c", "A2C", "Advantage actor-critic, synchronous (Mnih et al. 2016)"),
+    "reinforce": Entry(
+        "fathom.algos.policy.reinforce",
+        "Reinforce",
+        "REINFORCE: returns of whole episodes, with or without a baseline (Williams 1992)",
+    ),
     "ppo": Entry(
         "fathom.algos.policy.ppo", "PPO", "Proximal Policy Optimization, clipped (Schulman et al. 2017)"
     ),
