@@ -11,6 +11,7 @@ from fathom import Agent, Env, check
 from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
+from fathom.algos.policy.trpo import TRPO
 from fathom.algos.registry import algorithms, get
 from fathom.algos.value.dqn import DQN
 from fathom.envs.grid.world import LEGEND
@@ -19,7 +20,7 @@ from .contract.subjects import HORIZON, engine_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-KINDS = {"ppo": PPO, "dqn": DQN, "a2c": A2C, "reinforce": Reinforce}
+KINDS = {"ppo": PPO, "dqn": DQN, "a2c": A2C, "reinforce": Reinforce, "trpo": TRPO}
 FAMILIES = {
     "tabular-control": (
         "q_learning",

@@ -19,6 +19,7 @@ _PLACES = {
     "Evaluation": "fathom.train.evaluate",
     "A2C": "fathom.algos.policy.a2c",
     "Reinforce": "fathom.algos.policy.reinforce",
+    "TRPO": "fathom.algos.policy.trpo",
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
     "QLearning": "fathom.algos.tabular.q_learning",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from fathom.algos.policy.a2c import A2C as A2C
     from fathom.algos.policy.ppo import PPO as PPO
     from fathom.algos.policy.reinforce import Reinforce as Reinforce
+    from fathom.algos.policy.trpo import TRPO as TRPO
     from fathom.algos.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
     from fathom.algos.tabular.dyna_q import DynaQ as DynaQ
     from fathom.algos.tabular.expected_sarsa import ExpectedSarsa as ExpectedSarsa

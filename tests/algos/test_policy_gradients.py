@@ -11,6 +11,7 @@ import pytest
 
 from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.reinforce import Reinforce
+from fathom.algos.policy.trpo import TRPO
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.core.spaces import Box, Discrete, MultiBinary, MultiDiscrete
@@ -36,16 +37,28 @@ LEARNERS = {
         gamma=GAMMA,
         anneal_lr=True,
     ),
+    "trpo": TRPO(
+        num_envs=8,
+        num_steps=16,
+        value_epochs=5,
+        value_minibatches=4,
+        hidden=(8,),
+        learning_rate=0.02,
+        gamma=GAMMA,
+        anneal_lr=True,
+    ),
 }
-UPDATES = {"a2c": 400, "reinforce": 300}
-CONTINUOUS = {"a2c": {"adam": True}, "reinforce": {}}
+UPDATES = {"a2c": 400, "reinforce": 300, "trpo": 150}
+CONTINUOUS = {"a2c": {"adam": True}, "reinforce": {}, "trpo": {}}
 PROBLEMS = {
     "a2c": A2C(num_envs=3, num_steps=5, hidden=(4,)),
     "reinforce": Reinforce(num_envs=3, num_steps=5, value_minibatches=2, hidden=(4,)),
+    "trpo": TRPO(num_envs=3, num_steps=5, value_minibatches=2, hidden=(4,)),
 }
 ONE_STEP = {
     "a2c": {},
     "reinforce": {"value_minibatches": 1},
+    "trpo": {"value_minibatches": 1},
 }
 
 every_one = pytest.mark.parametrize("name", sorted(LEARNERS))

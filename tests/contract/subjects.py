@@ -16,6 +16,7 @@ from fathom.algos.base import Algorithm
 from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
+from fathom.algos.policy.trpo import TRPO
 from fathom.algos.registry import algorithms
 from fathom.algos.tabular.double_q_learning import DoubleQLearning
 from fathom.algos.tabular.dyna_q import DynaQ
@@ -67,6 +68,19 @@ SUBJECTS = {
             value_minibatches=2,
             hidden=(8,),
             entropy_coef=0.01,
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
+    "trpo": Subject(
+        TRPO(num_envs=4, num_steps=8, value_epochs=2, value_minibatches=2, hidden=(8,)),
+        TRPO(
+            num_envs=4,
+            num_steps=8,
+            value_epochs=2,
+            value_minibatches=2,
+            hidden=(8,),
             anneal_lr=True,
             normalize_obs=True,
             normalize_reward=True,

@@ -20,6 +20,7 @@ from fathom.algos.policy.a2c import A2C
 from fathom.algos.policy.common import ActorCritic
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
+from fathom.algos.policy.trpo import TRPO
 from fathom.algos.tabular.q_learning import QLearning
 from fathom.algos.value.dqn import DQN
 from fathom.core.keys import env_seeds
@@ -84,6 +85,10 @@ CRITICS = {
     ),
     "a2c": A2C(
         num_envs=4, num_steps=10, hidden=(), learning_rate=0.2, gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
+    ),
+    "trpo": TRPO(
+        num_envs=4, num_steps=10, value_epochs=4, value_minibatches=2, hidden=(), learning_rate=0.1,
+        gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
     ),
     "reinforce": Reinforce(
         num_envs=4, num_steps=10, value_epochs=4, value_minibatches=2, hidden=(), value_learning_rate=0.1,
@@ -360,6 +365,7 @@ HELD = {
     "ppo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "a2c": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "reinforce": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "waiting"),
+    "trpo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "dqn": ("params", "opt_state", "target", "replay", "ring"),
     "q_learning": ("learner.q.values",),
 }

@@ -84,6 +84,9 @@ _ALGORITHMS = {
         "Reinforce",
         "REINFORCE: returns of whole episodes, with or without a baseline (Williams 1992)",
     ),
+    "trpo": Entry(
+        "fathom.algos.policy.trpo", "TRPO", "Trust Region Policy Optimization (Schulman et al. 2015)"
+    ),
     "ppo": Entry(
         "fathom.algos.policy.ppo", "PPO", "Proximal Policy Optimization, clipped (Schulman et al. 2017)"
     ),
