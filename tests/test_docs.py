@@ -9,6 +9,7 @@ import pytest
 
 from fathom import Agent, Env, check
 from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.a3c import A3C
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
 from fathom.algos.policy.trpo import TRPO
@@ -20,7 +21,7 @@ from .contract.subjects import HORIZON, engine_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-KINDS = {"ppo": PPO, "dqn": DQN, "a2c": A2C, "reinforce": Reinforce, "trpo": TRPO}
+KINDS = {"ppo": PPO, "dqn": DQN, "a2c": A2C, "a3c": A3C, "reinforce": Reinforce, "trpo": TRPO}
 FAMILIES = {
     "tabular-control": (
         "q_learning",

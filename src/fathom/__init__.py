@@ -18,6 +18,7 @@ _PLACES = {
     "Agent": "fathom.agent",
     "Evaluation": "fathom.train.evaluate",
     "A2C": "fathom.algos.policy.a2c",
+    "A3C": "fathom.algos.policy.a3c",
     "Reinforce": "fathom.algos.policy.reinforce",
     "TRPO": "fathom.algos.policy.trpo",
     "PPO": "fathom.algos.policy.ppo",
@@ -49,6 +50,7 @@ __all__ = [*_PLACES, "__version__"]
 if TYPE_CHECKING:
     from fathom.agent import Agent as Agent
     from fathom.algos.policy.a2c import A2C as A2C
+    from fathom.algos.policy.a3c import A3C as A3C
     from fathom.algos.policy.ppo import PPO as PPO
     from fathom.algos.policy.reinforce import Reinforce as Reinforce
     from fathom.algos.policy.trpo import TRPO as TRPO

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.a3c import A3C
 from fathom.algos.policy.reinforce import Reinforce
 from fathom.algos.policy.trpo import TRPO
 from fathom.core.errors import FathomError
@@ -27,6 +28,7 @@ KEY = jax.random.key(0)
 GAMMA = 0.9
 LEARNERS = {
     "a2c": A2C(num_envs=8, num_steps=16, hidden=(8,), learning_rate=0.01, gamma=GAMMA, anneal_lr=True),
+    "a3c": A3C(num_envs=8, num_steps=16, hidden=(8,), learning_rate=0.003, gamma=GAMMA, anneal_lr=True),
     "reinforce": Reinforce(
         num_envs=8,
         num_steps=16,
@@ -48,15 +50,17 @@ LEARNERS = {
         anneal_lr=True,
     ),
 }
-UPDATES = {"a2c": 400, "reinforce": 300, "trpo": 150}
-CONTINUOUS = {"a2c": {"adam": True}, "reinforce": {}, "trpo": {}}
+UPDATES = {"a2c": 400, "a3c": 400, "reinforce": 300, "trpo": 150}
+CONTINUOUS = {"a2c": {"adam": True}, "a3c": {"adam": True}, "reinforce": {}, "trpo": {}}
 PROBLEMS = {
     "a2c": A2C(num_envs=3, num_steps=5, hidden=(4,)),
+    "a3c": A3C(workers=3, num_envs=3, num_steps=5, hidden=(4,)),
     "reinforce": Reinforce(num_envs=3, num_steps=5, value_minibatches=2, hidden=(4,)),
     "trpo": TRPO(num_envs=3, num_steps=5, value_minibatches=2, hidden=(4,)),
 }
 ONE_STEP = {
     "a2c": {},
+    "a3c": {"workers": 1},
     "reinforce": {"value_minibatches": 1},
     "trpo": {"value_minibatches": 1},
 }

@@ -14,6 +14,7 @@ from fathom.algos.bandit.thompson import Thompson
 from fathom.algos.bandit.ucb import UCB
 from fathom.algos.base import Algorithm
 from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.a3c import A3C
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
 from fathom.algos.policy.trpo import TRPO
@@ -53,6 +54,20 @@ SUBJECTS = {
             num_envs=4,
             num_steps=8,
             hidden=(8,),
+            entropy_coef=0.01,
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
+    "a3c": Subject(
+        A3C(workers=2, num_envs=4, num_steps=8, hidden=(8,)),
+        A3C(
+            workers=2,
+            num_envs=4,
+            num_steps=8,
+            hidden=(8,),
+            lag=0.3,
             entropy_coef=0.01,
             anneal_lr=True,
             normalize_obs=True,

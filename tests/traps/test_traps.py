@@ -17,6 +17,7 @@ import pytest
 from fathom.agent import Agent
 from fathom.algos.base import Online
 from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.a3c import A3C
 from fathom.algos.policy.common import ActorCritic
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
@@ -85,6 +86,10 @@ CRITICS = {
     ),
     "a2c": A2C(
         num_envs=4, num_steps=10, hidden=(), learning_rate=0.2, gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
+    ),
+    "a3c": A3C(
+        workers=2, num_envs=4, num_steps=10, hidden=(), learning_rate=0.1, gamma=GAMMA, gae_lambda=0.0,
+        anneal_lr=True,
     ),
     "trpo": TRPO(
         num_envs=4, num_steps=10, value_epochs=4, value_minibatches=2, hidden=(), learning_rate=0.1,
@@ -364,6 +369,7 @@ def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_
 HELD = {
     "ppo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "a2c": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
+    "a3c": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "workers", "behind"),
     "reinforce": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "waiting"),
     "trpo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "dqn": ("params", "opt_state", "target", "replay", "ring"),

@@ -79,6 +79,11 @@ _ALGORITHMS = {
         "Bandit: preferences by stochastic gradient ascent (Sutton & Barto 2018, 2.8)",
     ),
     "a2c": Entry("fathom.algos.policy.a2c", "A2C", "Advantage actor-critic, synchronous (Mnih et al. 2016)"),
+    "a3c": Entry(
+        "fathom.algos.policy.a3c",
+        "A3C",
+        "A2C by workers out of date with one another, a seeded schedule (Mnih et al. 2016)",
+    ),
     "reinforce": Entry(
         "fathom.algos.policy.reinforce",
         "Reinforce",
