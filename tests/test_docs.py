@@ -13,7 +13,11 @@ from fathom.algos.actor_critic.discrete_sac import DiscreteSAC
 from fathom.algos.actor_critic.sac import SAC
 from fathom.algos.actor_critic.td3 import TD3
 from fathom.algos.actor_critic.tqc import TQC
+from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.a3c import A3C
 from fathom.algos.policy.ppo import PPO
+from fathom.algos.policy.reinforce import Reinforce
+from fathom.algos.policy.trpo import TRPO
 from fathom.algos.registry import algorithms, get
 from fathom.algos.value.dqn import DQN
 from fathom.envs.grid.world import LEGEND
@@ -30,6 +34,10 @@ KINDS = {
     "tqc": TQC,
     "td3": TD3,
     "ddpg": DDPG,
+    "a2c": A2C,
+    "a3c": A3C,
+    "reinforce": Reinforce,
+    "trpo": TRPO,
 }
 FAMILIES = {
     "tabular-control": (

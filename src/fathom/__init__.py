@@ -17,6 +17,10 @@ __version__ = "0.1.0"
 _PLACES = {
     "Agent": "fathom.agent",
     "Evaluation": "fathom.train.evaluate",
+    "A2C": "fathom.algos.policy.a2c",
+    "A3C": "fathom.algos.policy.a3c",
+    "Reinforce": "fathom.algos.policy.reinforce",
+    "TRPO": "fathom.algos.policy.trpo",
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
     "DDPG": "fathom.algos.actor_critic.ddpg",
@@ -55,7 +59,11 @@ if TYPE_CHECKING:
     from fathom.algos.actor_critic.sac import SAC as SAC
     from fathom.algos.actor_critic.td3 import TD3 as TD3
     from fathom.algos.actor_critic.tqc import TQC as TQC
+    from fathom.algos.policy.a2c import A2C as A2C
+    from fathom.algos.policy.a3c import A3C as A3C
     from fathom.algos.policy.ppo import PPO as PPO
+    from fathom.algos.policy.reinforce import Reinforce as Reinforce
+    from fathom.algos.policy.trpo import TRPO as TRPO
     from fathom.algos.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
     from fathom.algos.tabular.dyna_q import DynaQ as DynaQ
     from fathom.algos.tabular.expected_sarsa import ExpectedSarsa as ExpectedSarsa

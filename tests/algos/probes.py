@@ -4,14 +4,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
-from fathom.core.spaces import Box, Discrete, Masked, Space
-from fathom.core.types import Clock, TimeStep
+from fathom.core.spaces import Box, Discrete, Masked, MultiBinary, MultiDiscrete, Space
+from fathom.core.types import Clock, EnvSpec, Rollout, TimeStep
 from fathom.core.types import Masked as MaskedObs
 from fathom.envs.base import Env
 from fathom.envs.probe.policy import ObsPolicyProbe, PolicyProbe
 from fathom.envs.probe.value import CreditProbe, ObsValueProbe, ValueProbe
+from fathom.train.engine import NativeEngine
 
 PROBES = (ValueProbe(), ObsValueProbe(), CreditProbe(), PolicyProbe(), ObsPolicyProbe())
 NAMES = [type(p).__name__ for p in PROBES]
@@ -86,3 +88,34 @@ class Wandering(Env):
 def clock_of(update: int = 0, horizon: int = 100, gradient_step: int = 0) -> Clock:
     """The clock of an update whose length does not matter."""
     return Clock(jnp.int32(update), jnp.int32(horizon), jnp.float32(1.0), jnp.int32(gradient_step))
+
+
+KINDS = {
+    "discrete": Wandering(Discrete(3, start=1)),
+    "multi binary": Wandering(MultiBinary(3)),
+    "box": Wandering(Box([-0.4, 0.0], [2.0, 1.0])),
+    "masked": Wandering(Discrete(4), masked=True),
+    "masked multi discrete": Wandering(MultiDiscrete((2, 3)), masked=True),
+}
+
+
+def started(algorithm: Any, env: Env, seed: int = 0) -> NativeEngine:
+    """A run at its beginning."""
+    engine = NativeEngine(algorithm, env, seed=seed)
+    engine.start()
+    return engine
+
+
+def rollout_of(time: int, env: int, seed: int = 0, actions: int = 2) -> Rollout:
+    """A random rollout for observations Box(1) and Discrete actions, under the uniform policy."""
+    rng = np.random.default_rng(seed)
+    obs = rng.normal(size=(time, env, 1)).astype(np.float32)
+    final = rng.normal(size=(time, env, 1)).astype(np.float32)
+    action = rng.integers(0, actions, (time, env)).astype(np.int32)
+    flags = rng.random((2, time, env)) < 0.2
+    extras = {"action": action, "log_prob": np.full((time, env), -np.log(actions), np.float32)}
+    reward = rng.normal(size=(time, env)).astype(np.float32)
+    return jax.tree.map(jnp.asarray, Rollout(obs, action, reward, flags[0], flags[1], final, extras, ()))
+
+
+SMALL = EnvSpec(Box(-np.inf, np.inf, (1,)), Discrete(2))

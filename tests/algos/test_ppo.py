@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fathom.algos.policy.ppo import PPO, Data, _minibatches
+from fathom.algos.policy.common import shuffled
+from fathom.algos.policy.ppo import PPO, Data
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from fathom.core.spaces import Masked as MaskedSpace
-from fathom.core.types import EnvSpec, Masked, Rollout
+from fathom.core.types import EnvSpec, Masked
 from fathom.envs.base import spec_of
 from fathom.envs.probe.policy import ContinuousProbe, MaskedProbe
 from fathom.ops.distributions import Categorical
 from fathom.train import loop
-from fathom.train.engine import NativeEngine
 
-from .probes import ENDS, NAMES, PROBES, OneProbe, Wandering, clock_of
+from .probes import ENDS, KINDS, NAMES, PROBES, SMALL, OneProbe, clock_of, rollout_of, started
 
 KEY = jax.random.key(0)
 GAMMA = 0.9
@@ -33,21 +33,8 @@ LEARNER = PPO(
     gamma=GAMMA,
     anneal_lr=True,
 )
-KINDS = {
-    "discrete": Wandering(Discrete(3, start=1)),
-    "multi binary": Wandering(MultiBinary(3)),
-    "box": Wandering(Box([-0.4, 0.0], [2.0, 1.0])),
-    "masked": Wandering(Discrete(4), masked=True),
-    "masked multi discrete": Wandering(MultiDiscrete((2, 3)), masked=True),
-}
 PROBLEM = PPO(num_envs=3, num_steps=5, epochs=1, minibatches=1, hidden=(4,))
 NORMALISED = dataclasses.replace(PROBLEM, normalize_obs=True, normalize_reward=True)
-
-
-def started(algorithm, env, seed=0):
-    engine = NativeEngine(algorithm, env, seed=seed)
-    engine.start()
-    return engine
 
 
 update = jax.jit(lambda algorithm, *args: algorithm.update(*args))
@@ -107,7 +94,7 @@ def test_gradients_under_masks_are_finite():
 def test_minibatches_use_every_step(time, env, minibatches):
     numbers = jnp.arange(time * env, dtype=jnp.float32).reshape(time, env)
     whole = Data(numbers[..., None], numbers, numbers, numbers, numbers, numbers)
-    made = _minibatches(whole, minibatches, KEY)
+    made = shuffled(whole, minibatches, KEY)
     size = -(-time * env // minibatches)
     assert made.log_prob.shape == (minibatches, size)
     assert made.obs.shape == (minibatches, size, 1)
@@ -121,23 +108,8 @@ def test_minibatches_use_every_step(time, env, minibatches):
 def test_minibatches_are_shuffled_anew_by_each_key():
     numbers = jnp.arange(12.0).reshape(6, 2)
     whole = Data(numbers, numbers, numbers, numbers, numbers, numbers)
-    orders = {tuple(np.ravel(_minibatches(whole, 3, jax.random.key(i)).value)) for i in range(4)}
+    orders = {tuple(np.ravel(shuffled(whole, 3, jax.random.key(i)).value)) for i in range(4)}
     assert len(orders) == 4
-
-
-def rollout_of(time, env, seed=0, actions=2):
-    """A random rollout for observations Box(1) and Discrete actions, under the uniform policy."""
-    rng = np.random.default_rng(seed)
-    obs = rng.normal(size=(time, env, 1)).astype(np.float32)
-    final = rng.normal(size=(time, env, 1)).astype(np.float32)
-    action = rng.integers(0, actions, (time, env)).astype(np.int32)
-    flags = rng.random((2, time, env)) < 0.2
-    extras = {"action": action, "log_prob": np.full((time, env), -np.log(actions), np.float32)}
-    reward = rng.normal(size=(time, env)).astype(np.float32)
-    return jax.tree.map(jnp.asarray, Rollout(obs, action, reward, flags[0], flags[1], final, extras, ()))
-
-
-SMALL = EnvSpec(Box(-np.inf, np.inf, (1,)), Discrete(2))
 
 
 @pytest.mark.parametrize(("steps", "minibatches"), [(9, 9), (9, 2), (1, 1)])

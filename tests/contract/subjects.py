@@ -18,7 +18,11 @@ from fathom.algos.bandit.gradient_bandit import GradientBandit
 from fathom.algos.bandit.thompson import Thompson
 from fathom.algos.bandit.ucb import UCB
 from fathom.algos.base import Algorithm
+from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.a3c import A3C
 from fathom.algos.policy.ppo import PPO
+from fathom.algos.policy.reinforce import Reinforce
+from fathom.algos.policy.trpo import TRPO
 from fathom.algos.registry import algorithms
 from fathom.algos.tabular.double_q_learning import DoubleQLearning
 from fathom.algos.tabular.dyna_q import DynaQ
@@ -58,6 +62,59 @@ class Subject:
 
 
 SUBJECTS = {
+    "a2c": Subject(
+        A2C(num_envs=4, num_steps=8, hidden=(8,)),
+        A2C(
+            num_envs=4,
+            num_steps=8,
+            hidden=(8,),
+            entropy_coef=0.01,
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
+    "a3c": Subject(
+        A3C(workers=2, num_envs=4, num_steps=8, hidden=(8,)),
+        A3C(
+            workers=2,
+            num_envs=4,
+            num_steps=8,
+            hidden=(8,),
+            lag=0.3,
+            entropy_coef=0.01,
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
+    "reinforce": Subject(
+        Reinforce(num_envs=4, num_steps=16, value_epochs=2, value_minibatches=2, hidden=(8,)),
+        Reinforce(
+            num_envs=4,
+            num_steps=16,
+            value_epochs=2,
+            value_minibatches=2,
+            hidden=(8,),
+            entropy_coef=0.01,
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
+    "trpo": Subject(
+        TRPO(num_envs=4, num_steps=8, value_epochs=2, value_minibatches=2, hidden=(8,)),
+        TRPO(
+            num_envs=4,
+            num_steps=8,
+            value_epochs=2,
+            value_minibatches=2,
+            hidden=(8,),
+            anneal_lr=True,
+            normalize_obs=True,
+            normalize_reward=True,
+        ),
+    ),
     "ppo": Subject(
         PPO(num_envs=4, num_steps=8, epochs=2, minibatches=2, hidden=(8,)),
         PPO(
@@ -210,6 +267,8 @@ def changed(value: Any, field: dataclasses.Field) -> Any:
         "policy": (1,) * 7,
         "rewards": "bernoulli",
         "process": "gaussian",
+        "baseline": "normalized",
+        "order": "fixed",
     }
     if field.name in others:
         return others[field.name]

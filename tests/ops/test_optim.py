@@ -39,3 +39,17 @@ def test_polyak_by_hand():
     copied = optim.polyak(target, PARAMS, jnp.float32(1.0))
     for name in PARAMS:
         np.testing.assert_array_equal(copied[name], PARAMS[name])
+
+
+@pytest.mark.parametrize("way", [lambda f: f, jax.jit])
+def test_rmsprop_by_hand(way):
+    """Two steps: g = (1 − α)Δ², then α g + (1 − α)Δ²; θ ← θ − η Δ / √(g + ε)."""
+    optimizer = optim.clipped_rmsprop(1e9, decay=0.75, eps=0.5)
+    step = way(lambda p, s: optim.descend(optimizer, p, GRADS, s, jnp.float32(0.1)))
+    params, state, norm = step(PARAMS, optim.start(optimizer, PARAMS))
+    assert float(norm) == 5.0
+    first = 0.1 * 3 / np.sqrt(0.25 * 9 + 0.5)
+    np.testing.assert_allclose(params["w"], [[1 - first, 2.0]], rtol=1e-6)
+    params, _, _ = step(params, state)
+    second = 0.1 * 3 / np.sqrt(0.75 * 0.25 * 9 + 0.25 * 9 + 0.5)
+    np.testing.assert_allclose(params["w"], [[1 - first - second, 2.0]], rtol=1e-6)

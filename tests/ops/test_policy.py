@@ -107,3 +107,12 @@ def test_normalized_advantages_by_hand(way):
 def test_equal_advantages_give_zeros(same, eps):
     """Trap 14: a minibatch of one must not be NaN."""
     np.testing.assert_array_equal(policy.normalize_advantages(array(*same), eps), np.zeros(len(same)))
+
+
+def test_normalized_advantages_under_a_mask_are_those_of_the_rest_alone():
+    numbers = [5.0, 1.0, 900.0, 3.0, float("nan")]
+    mask = jnp.asarray([False, True, False, True, False])
+    result = jax.jit(policy.normalize_advantages)(array(*numbers), mask=mask)
+    np.testing.assert_allclose(np.asarray(result)[[1, 3]], [-1.0, 1.0], rtol=1e-6)
+    nobody = policy.normalize_advantages(array(1.0, 2.0), mask=jnp.zeros(2, jnp.bool_))
+    np.testing.assert_array_equal(nobody, [0.0, 0.0])

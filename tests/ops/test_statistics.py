@@ -123,6 +123,13 @@ def test_explained_variance():
     assert float(program(target, jnp.ones(4))) == 0.0
 
 
+def test_explained_variance_under_a_mask():
+    target, mask = jnp.asarray([1.0, 2.0, 99.0, 3.0, 4.0]), jnp.asarray([True, True, False, True, True])
+    near = target + jnp.asarray([0.5, -0.5, 7.0, 0.5, -0.5])
+    assert float(jax.jit(explained_variance)(near, target, mask)) == pytest.approx(0.8)
+    assert np.isfinite(float(explained_variance(near, target, ~mask & mask)))
+
+
 def test_global_norm():
     tree = {"w": jnp.asarray([[3.0, 0.0]]), "b": jnp.asarray(4.0), "step": jnp.asarray(9)}
     assert float(jax.jit(global_norm)(tree)) == 5.0

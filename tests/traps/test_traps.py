@@ -15,14 +15,20 @@ import numpy as np
 import pytest
 
 from fathom.agent import Agent
-from fathom.algos.actor_critic.common import ActorCritic, from_env
+from fathom.algos.actor_critic.common import ActorCritic as FromReplay
+from fathom.algos.actor_critic.common import from_env
 from fathom.algos.actor_critic.ddpg import DDPG
 from fathom.algos.actor_critic.discrete_sac import DiscreteSAC
 from fathom.algos.actor_critic.sac import SAC
 from fathom.algos.actor_critic.td3 import TD3
 from fathom.algos.actor_critic.tqc import TQC
 from fathom.algos.base import OffPolicy, Online
+from fathom.algos.policy.a2c import A2C
+from fathom.algos.policy.a3c import A3C
+from fathom.algos.policy.common import ActorCritic
 from fathom.algos.policy.ppo import PPO
+from fathom.algos.policy.reinforce import Reinforce
+from fathom.algos.policy.trpo import TRPO
 from fathom.algos.tabular.q_learning import QLearning
 from fathom.algos.value.dqn import DQN
 from fathom.core.keys import env_seeds
@@ -41,7 +47,7 @@ from fathom.train.engine import Engine, make_engine
 from fathom.train.loop import Plan
 
 from ..contract.finite import Unseen
-from ..contract.subjects import SUBJECTS, bits, every_algorithm, learnt
+from ..contract.subjects import KINDS, SUBJECTS, bits, every_algorithm, learnt
 from .recorder import Recorder
 
 PATHS = ("native", "gymnasium")
@@ -111,6 +117,21 @@ CRITICS = {
         num_envs=4, num_steps=10, epochs=4, minibatches=2, hidden=(), learning_rate=0.1, gamma=GAMMA,
         gae_lambda=0.0, anneal_lr=True,
     ),
+    "a2c": A2C(
+        num_envs=4, num_steps=10, hidden=(), learning_rate=0.2, gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
+    ),
+    "a3c": A3C(
+        workers=2, num_envs=4, num_steps=10, hidden=(), learning_rate=0.1, gamma=GAMMA, gae_lambda=0.0,
+        anneal_lr=True,
+    ),
+    "trpo": TRPO(
+        num_envs=4, num_steps=10, value_epochs=4, value_minibatches=2, hidden=(), learning_rate=0.1,
+        gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
+    ),
+    "reinforce": Reinforce(
+        num_envs=4, num_steps=10, value_epochs=4, value_minibatches=2, hidden=(), value_learning_rate=0.1,
+        gamma=GAMMA, anneal_lr=True,
+    ),
     "dqn": DQN(
         num_envs=2, buffer_size=320, batch_size=32, learning_starts=20, train_every=10, gradient_steps=20,
         target_every=20, hidden=(), learning_rate=0.05, gamma=GAMMA, anneal_lr=True, huber=False,
@@ -130,7 +151,7 @@ def critic(engine: Engine) -> np.ndarray:
     if isinstance(engine.algorithm, Online):
         return np.asarray(engine.learner.q.values)
     params = engine.learner.params
-    if isinstance(engine.algorithm, ActorCritic):  # of what the policy does
+    if isinstance(engine.algorithm, FromReplay):  # of what the policy does
         space = engine.spec.action_space
         if not isinstance(space, Box):
             return np.asarray(judge(params.critics, ONE).max(axis=-1))
@@ -138,7 +159,7 @@ def critic(engine: Engine) -> np.ndarray:
         clock = loop.clock_of(engine.carry.shared, jnp.int32(1), engine.plan)
         action, _, _ = engine.algorithm.act(engine.learner, memory, ONE, jax.random.key(0), clock, False)
         return np.asarray(judge(params.critics, (ONE, from_env(space, action))))
-    return np.asarray(params.values(ONE) if isinstance(engine.algorithm, PPO) else params(ONE))
+    return np.asarray(params.values(ONE) if isinstance(params, ActorCritic) else params(ONE))
 
 
 @pytest.mark.parametrize(
@@ -150,10 +171,15 @@ def critic(engine: Engine) -> np.ndarray:
     ],
 )
 def test_trap_1_a_cut_episode_is_worth_what_would_have_followed(name: str, path: str) -> None:
-    """Reward 1, γ = 0.9, cut at 5: 10. Ended there: V = 1 + γ·4/5·V, as nothing shows which step it is."""
+    """Reward 1, γ = 0.9, cut at 5: 10. Ended there: V = 1 + γ·4/5·V, as nothing shows which step it is.
+
+    REINFORCE takes whole returns, and their mean over the five steps.
+    """
     limited = TimeLimit(TruncationProbe(), 5)
+    whole = np.mean([(1 - GAMMA**left) / (1 - GAMMA) for left in range(1, 6)])
+    ended = whole if name == "reinforce" else 1 / (1 - GAMMA * 0.8)
     # Targets that differ leave DQN, which draws its batches, some noise.
-    cases = ((0.0, 10.0, 0.01), (1.0, 1 / (1 - GAMMA * 0.8), 0.06))
+    cases = ((0.0, 10.0, 0.01), (1.0, ended, 0.06))
     # Where the episode may end, the quantiles of the return differ: they are not their mean.
     for hard, expected, rtol in cases[: 1 if name == "tqc" else 2]:
         env: Env = HardEnd(limited, hard)
@@ -325,14 +351,21 @@ def test_trap_4_and_5_samples_stay_in_their_episode_and_discount_what_they_used(
 
 NORMALISED = SUBJECTS["ppo"].every_switch
 STEPS = Plan.of(NORMALISED).steps
+NORMALISING = sorted(n for n, subject in SUBJECTS.items() if hasattr(subject.algorithm, "normalize_obs"))
+every_normaliser = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in KINDS else pytest.mark.slow) for n in NORMALISING]
+)
 
 
-def test_trap_8_statistics_are_saved_and_loaded(tmp_path: Any) -> None:
-    agent = Agent(NORMALISED, "CartPole-v1").learn(STEPS * 6)
+@every_normaliser
+def test_trap_8_statistics_are_saved_and_loaded(name: str, tmp_path: Any) -> None:
+    algorithm = SUBJECTS[name].every_switch
+    steps = Plan.of(algorithm).steps * 6
+    agent = Agent(algorithm, "CartPole-v1").learn(steps)
     agent.save(tmp_path / "run")
     loaded = Agent.load(tmp_path / "run")
     stats = loaded.engine.learner.obs_stats
-    assert float(stats.count) == STEPS * 6
+    assert float(stats.count) == steps
     assert bits(stats) == bits(agent.engine.learner.obs_stats)
     obs = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
     for deterministic in (True, False):
@@ -342,8 +375,10 @@ def test_trap_8_statistics_are_saved_and_loaded(tmp_path: Any) -> None:
     assert len(set(loaded.predict(obs).tolist())) == 2
 
 
-def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction() -> None:
-    agent = Agent(NORMALISED, "CartPole-v1").learn(STEPS * 6)
+@every_normaliser
+def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction(name: str) -> None:
+    algorithm = SUBJECTS[name].every_switch
+    agent = Agent(algorithm, "CartPole-v1").learn(Plan.of(algorithm).steps * 6)
     before = bits(agent.engine.learner)
     agent.evaluate(5)
     agent.evaluate(5, deterministic=False)
@@ -351,8 +386,9 @@ def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction() -> Non
     assert bits(agent.engine.learner) == before
 
 
-def test_trap_8_statistics_are_those_of_each_observation_once() -> None:
-    engine = started(NORMALISED, "CartPole-v1")
+@every_normaliser
+def test_trap_8_statistics_are_those_of_each_observation_once(name: str) -> None:
+    engine = started(SUBJECTS[name].every_switch, "CartPole-v1")
     collect = partial(jax.jit, static_argnames="plan")(loop.collect)
     seen = []
     for update in range(3):
@@ -362,7 +398,7 @@ def test_trap_8_statistics_are_those_of_each_observation_once() -> None:
         engine.advance(1, 3)
         stats = engine.learner.obs_stats
         whole = np.concatenate(seen).reshape(-1, 4)
-        assert float(stats.count) == len(whole) == (update + 1) * STEPS
+        assert float(stats.count) == len(whole) == (update + 1) * engine.plan.steps
         np.testing.assert_allclose(stats.mean, whole.mean(axis=0), rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(stats.var, whole.var(axis=0), rtol=1e-3)
 
@@ -385,6 +421,10 @@ def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_
 
 HELD = {
     "ppo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
+    "a2c": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
+    "a3c": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "workers", "behind"),
+    "reinforce": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "waiting"),
+    "trpo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
     "dqn": ("params", "opt_state", "target", "replay", "ring"),
     "q_learning": ("learner.q.values",),
     "sac": ("params.actor", "params.critics", "log_alpha", "opt_state", "target", "replay", "ring"),

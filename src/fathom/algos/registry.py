@@ -78,6 +78,20 @@ _ALGORITHMS = {
         "GradientBandit",
         "Bandit: preferences by stochastic gradient ascent (Sutton & Barto 2018, 2.8)",
     ),
+    "a2c": Entry("fathom.algos.policy.a2c", "A2C", "Advantage actor-critic, synchronous (Mnih et al. 2016)"),
+    "a3c": Entry(
+        "fathom.algos.policy.a3c",
+        "A3C",
+        "A2C by workers out of date with one another, a seeded schedule (Mnih et al. 2016)",
+    ),
+    "reinforce": Entry(
+        "fathom.algos.policy.reinforce",
+        "Reinforce",
+        "REINFORCE: returns of whole episodes, with or without a baseline (Williams 1992)",
+    ),
+    "trpo": Entry(
+        "fathom.algos.policy.trpo", "TRPO", "Trust Region Policy Optimization (Schulman et al. 2015)"
+    ),
     "ppo": Entry(
         "fathom.algos.policy.ppo", "PPO", "Proximal Policy Optimization, clipped (Schulman et al. 2017)"
     ),

@@ -29,6 +29,16 @@ def clipped_adam(max_grad_norm: Any, eps: Any = 1e-8) -> optax.GradientTransform
     return optax.chain(clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=eps))
 
 
+def clipped_rmsprop(max_grad_norm: Any, decay: Any = 0.99, eps: Any = 1e-5) -> optax.GradientTransformation:
+    """Clipping by the global norm, then RMSProp's direction Δ / √(g + ε), with g ← α g + (1 − α) Δ².
+
+    Not centred, g from 0, ε under the root: Mnih et al. 2016, arXiv:1602.01783, Section 4, "Optimization".
+    `descend` applies the step size.
+    """
+    rms = optax.scale_by_rms(decay, eps, initial_scale=0.0, eps_in_sqrt=True)
+    return optax.chain(clip_by_global_norm(max_grad_norm), rms)
+
+
 def clip_by_global_norm(max_grad_norm: Any) -> optax.GradientTransformation:
     """Gradients scaled down to a global norm of `max_grad_norm` where it is larger; NaN where it is NaN.
 

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def importance_ratio(
@@ -71,14 +71,25 @@ def clip_fraction(ratio: Float[Array, "*batch"], clip: Float[Array, ""] | float)
 
 
 def normalize_advantages(
-    advantage: Float[Array, "*batch"], eps: Float[Array, ""] | float = 1e-8
+    advantage: Float[Array, "*batch"],
+    eps: Float[Array, ""] | float = 1e-8,
+    mask: Bool[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
     """(A − mean) / (std + eps) over all elements, with the standard deviation of the population.
 
-    Equal advantages, a single one among them, give zeros.
+    With a mask, over the elements where it is true; what comes out elsewhere means nothing. Equal advantages,
+    a single one among them, give zeros.
     """
     # Without the shift, rounding the mean of large equal numbers would leave a remainder to be blown up.
-    shifted = advantage - advantage.reshape(-1)[0]
-    centred = shifted - shifted.mean()
-    std = jnp.sqrt(jnp.square(centred).mean())
+    first = 0 if mask is None else jnp.argmax(mask.reshape(-1))
+    shifted = advantage - advantage.reshape(-1)[first]
+    centred = shifted - _mean(shifted, mask)
+    std = jnp.sqrt(_mean(jnp.square(centred), mask))
     return jnp.where(std > 0.0, centred / jnp.where(std > 0.0, std + eps, 1.0), 0.0)
+
+
+def _mean(x: Float[Array, "*batch"], mask: Bool[Array, "*batch"] | None) -> Float[Array, ""]:
+    """The mean where the mask is true, 0 where it never is; of all without a mask."""
+    if mask is None:
+        return x.mean()
+    return jnp.where(mask, x, 0.0).sum() / jnp.maximum(mask.sum(), 1).astype(x.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from fathom.core.errors import FathomError
 
@@ -109,14 +109,17 @@ def _is_float(x: Any) -> bool:
 
 
 def explained_variance(
-    prediction: Float[Array, "*shape"], target: Float[Array, "*shape"]
+    prediction: Float[Array, "*shape"],
+    target: Float[Array, "*shape"],
+    mask: Bool[Array, "*shape"] | None = None,
 ) -> Float[Array, ""]:
     """1 − Var[target − prediction] / Var[target]: 1 is perfect, 0 no better than a constant, below 0 worse.
 
-    0 where the target does not vary, as nothing is there to explain.
+    Over the elements where the mask is true; 0 where the target does not vary: nothing is there to explain.
     """
-    variance = jnp.var(target)
-    residual = jnp.var(target - prediction)
+    among = mask if mask is None else mask | ~mask.any()
+    variance = jnp.var(target, where=among)
+    residual = jnp.var(target - prediction, where=among)
     return jnp.where(variance > 0.0, 1.0 - residual / jnp.where(variance > 0.0, variance, 1.0), 0.0)
 
 

@@ -8,48 +8,20 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from fathom.algos.base import (
-    Metrics,
-    OnPolicy,
-    require,
-    require_fraction,
-    require_mask_fits,
-    require_positive,
+from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
+from fathom.algos.policy.common import (
+    ActorCritic,
+    State,
+    no_statistics,
+    normalize,
+    require_fits,
+    require_minibatches,
+    require_not_negative,
+    scale_reward,
+    shuffled,
 )
-from fathom.core.spaces import Box, zeros
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
-from fathom.nn.encoder import Encoder, action_mask
-from fathom.nn.heads import PolicyHead
-from fathom.nn.layers import Linear
 from fathom.ops import optim, policy, returns, schedules, statistics
-from fathom.ops.statistics import RunningStats
-
-
-class ActorCritic(eqx.Module):
-    """A policy and a state-value function with no weights in common."""
-
-    actor: Encoder
-    head: PolicyHead
-    critic: Encoder
-    value: Linear
-
-    def policy(self, obs: Obs) -> Any:
-        """π(·|s), the distribution of the policy's actions."""
-        return self.head(self.actor(obs), action_mask(obs))
-
-    def values(self, obs: Obs) -> Float[Array, "*batch"]:
-        """V(s)."""
-        return self.value(self.critic(obs))[..., 0]
-
-
-class State(eqx.Module):
-    """All that PPO carries from one update to the next."""
-
-    params: ActorCritic
-    opt_state: optax.OptState
-    obs_stats: RunningStats | None  # mean and variance of observations, where they are normalised
-    return_stats: RunningStats | None  # variance of the discounted return, where rewards are scaled
-    running_return: Float[Array, "... env"] | None
 
 
 class Data(eqx.Module):
@@ -105,54 +77,22 @@ class PPO(OnPolicy):
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and minibatches larger than the rollout."""
-        require_positive(
-            self, "learning_rate", "clip", "value_clip", "max_grad_norm", "adam_eps", "norm_clip"
-        )
-        require_positive(self, "num_envs", "num_steps", "epochs", "minibatches")
-        require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
-        require_fraction(self, "gamma", "gae_lambda")
-        for name in ("value_coef", "entropy_coef"):
-            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative.")
-        steps = self.num_envs * self.num_steps
+        require_positive(self, "learning_rate", "clip", "value_clip", "max_grad_norm", "adam_eps")
+        require_positive(self, "epochs")
+        require_fraction(self, "gae_lambda")
+        require_not_negative(self, "value_coef", "entropy_coef")
+        require_fits(self, spec)
+        require_minibatches(self, "minibatches")
         require(
-            self.minibatches <= steps,
-            f"minibatches is {self.minibatches}, more than the {steps} steps of a rollout (num_envs "
-            f"{self.num_envs} × num_steps {self.num_steps}); lower minibatches or raise num_steps.",
-        )
-        require(
-            not self.normalize_advantage or -(-steps // self.minibatches) >= 2,
+            not self.normalize_advantage or -(-self.num_envs * self.num_steps // self.minibatches) >= 2,
             f"minibatches is {self.minibatches}, which leaves one step to a minibatch: its normalised "
             "advantage is 0 and nothing is learnt. Lower minibatches, or turn normalize_advantage off.",
-        )
-        require_mask_fits(spec)
-        action = spec.action_space
-        require(
-            not isinstance(action, Box) or bool(jnp.issubdtype(action.dtype, jnp.floating)),
-            f"PPO's Gaussian gives real numbers, and {action!r} takes integers; make it MultiDiscrete.",
-        )
-        floats = [x for x in jax.tree.leaves(zeros(spec.obs_space)) if x.dtype == jnp.float32]
-        require(
-            not self.normalize_obs or bool(floats),
-            f"normalize_obs needs observations that hold real numbers, and these are {spec.obs_space!r}; "
-            "turn it off.",
         )
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
-        actor_key, head_key, critic_key, value_key = jax.random.split(key, 4)
-        actor = Encoder.init(actor_key, spec.obs_space, self.hidden, self.activation)
-        critic = Encoder.init(critic_key, spec.obs_space, self.hidden, self.activation)
-        head = PolicyHead.init(head_key, actor.features, spec.action_space)
-        if head.log_std is not None:
-            head = eqx.tree_at(lambda h: h.log_std, head, jnp.full_like(head.log_std, self.log_std))
-        params = ActorCritic(actor, head, critic, Linear.init(value_key, critic.features, 1, 1.0))
-        return State(
-            params,
-            optim.start(self.optimizer(), params),
-            RunningStats.init(zeros(spec.obs_space)) if self.normalize_obs else None,
-            RunningStats.init(jnp.zeros(())) if self.normalize_reward else None,
-            jnp.zeros(self.num_envs) if self.normalize_reward else None,
-        )
+        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key)
+        return State(params, optim.start(self.optimizer(), params), *no_statistics(self, spec))
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam's direction after clipping; the step size is applied in `update`, where it may be annealed."""
@@ -166,18 +106,16 @@ class PPO(OnPolicy):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π_old(·|s), with log π_old(a|s); the distribution's mode where not exploring."""
-        pi = state.params.policy(self._normalize(state, obs))
-        if not explore:
-            return state.params.head.to_env(pi.mode()), memory, {}
-        action, log_prob = pi.sample_and_log_prob(key)
-        return state.params.head.to_env(action), memory, {"action": action, "log_prob": log_prob}
+        action, extras = state.params.act(normalize(state, obs, self.norm_clip), key, explore)
+        return action, memory, extras
 
     def update(
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics]:
         """Lines 3 to 5, then the statistics of the normalisers, so that a whole update sees the same ones."""
-        obs, final_obs = self._normalize(state, rollout.obs), self._normalize(state, rollout.final_obs)
-        reward, return_stats, running_return = self._scale_reward(state, rollout)
+        obs = normalize(state, rollout.obs, self.norm_clip)
+        final_obs = normalize(state, rollout.final_obs, self.norm_clip)
+        reward, after = scale_reward(state, rollout, self.gamma, self.norm_clip)
 
         # Line 3
         value, final_value = state.params.values(obs), state.params.values(final_obs)
@@ -192,13 +130,13 @@ class PPO(OnPolicy):
         def minibatch_step(carry: tuple, batch: Data) -> tuple[tuple, Metrics]:
             params, opt_state = carry
             (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, batch, clock)
-            step_size = self._annealed(self.learning_rate, self.anneal_lr, clock)
+            step_size = schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
             params, opt_state, norm = optim.descend(self.optimizer(), params, grads, opt_state, step_size)
             metrics["grad_norm"] = Metric.of(norm)
             return (params, opt_state), metrics
 
         def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, Metrics]:
-            return jax.lax.scan(minibatch_step, carry, _minibatches(data, self.minibatches, epoch_key))
+            return jax.lax.scan(minibatch_step, carry, shuffled(data, self.minibatches, epoch_key))
 
         # Line 5 is the assignment of the new parameters to the state that `act` reads.
         (params, opt_state), metrics = jax.lax.scan(
@@ -206,17 +144,18 @@ class PPO(OnPolicy):
         )
         metrics = jax.tree.map(jnp.sum, metrics)
         metrics["explained_variance"] = Metric.of(statistics.explained_variance(value, data.target))
-        metrics["learning_rate"] = Metric.of(self._annealed(self.learning_rate, self.anneal_lr, clock))
+        metrics["learning_rate"] = Metric.of(
+            schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
+        )
 
-        obs_stats = None if state.obs_stats is None else state.obs_stats.update(rollout.obs)
-        return State(params, opt_state, obs_stats, return_stats, running_return), metrics
+        return State(params, opt_state, *after), metrics
 
     def loss(self, params: ActorCritic, batch: Data, clock: Clock) -> tuple[Float[Array, ""], Metrics]:
         """−L^{CLIP+VF+S} of Eq. 9 on one minibatch."""
         pi = params.policy(batch.obs)
         log_prob = pi.log_prob(batch.action)
         ratio = policy.importance_ratio(log_prob, batch.log_prob)
-        clip = self._annealed(self.clip, self.anneal_clip, clock)
+        clip = schedules.annealed(self.clip, self.anneal_clip, clock.progress)
         policy_loss = self.policy_loss(ratio, batch.advantage, clip)
         value_loss = self.value_loss(params.values(batch.obs), batch)
         entropy = pi.entropy().mean()
@@ -243,37 +182,3 @@ class PPO(OnPolicy):
         if self.value_clip is None:
             return policy.value_loss(value, batch.target).mean()
         return policy.clipped_value_loss(value, batch.value, batch.target, self.value_clip).mean()
-
-    def _annealed(self, value: float, anneal: bool, clock: Clock) -> Float[Array, ""]:
-        return schedules.linear(value, 0.0 if anneal else value, clock.progress)
-
-    def _normalize(self, state: State, obs: Obs) -> Obs:
-        return obs if state.obs_stats is None else state.obs_stats.normalize(obs, self.norm_clip)
-
-    def _scale_reward(self, state: State, rollout: Rollout) -> tuple[Array, Any, Any]:
-        """Rewards over the deviation of Σ γ^k r (Engstrom et al. 2020, arXiv:2005.12729, section 3)."""
-        if state.return_stats is None or state.running_return is None:
-            return rollout.reward, None, None
-        over = rollout.terminated | rollout.truncated
-        carry, running = returns.running_discounted_return(
-            state.running_return, rollout.reward, over, self.gamma
-        )
-        stats = state.return_stats.update(running)
-        return stats.scale(rollout.reward, self.norm_clip), stats, carry
-
-
-def _minibatches(data: Data, minibatches: int, key: Key[Array, ""]) -> Data:
-    """Shuffle [time, env, ...] data into [minibatch, size, ...].
-
-    Whole time rows are shuffled where they divide evenly; else single steps are, and where those do not
-    divide either, the last minibatch is filled with steps from the start of the shuffle: none is dropped.
-    """
-    time, env = data.log_prob.shape
-    if time % minibatches == 0:
-        rows = jax.random.permutation(key, time)
-        return jax.tree.map(
-            lambda x: x[rows].reshape(minibatches, time * env // minibatches, *x.shape[2:]), data
-        )
-    size = -(-time * env // minibatches)
-    steps = jnp.resize(jax.random.permutation(key, time * env), (minibatches, size))
-    return jax.tree.map(lambda x: x.reshape(time * env, *x.shape[2:])[steps], data)

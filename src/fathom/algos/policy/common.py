@@ -1,0 +1,235 @@
+"""What policy-gradient methods share: the two networks, normalisation, minibatches, checks of settings."""
+
+from typing import Any, Protocol, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from fathom.algos.base import Algorithm, require, require_fraction, require_mask_fits, require_positive
+from fathom.core.spaces import Box, zeros
+from fathom.core.types import Action, EnvSpec, Metric, Obs, Rollout
+from fathom.nn.encoder import Encoder, action_mask
+from fathom.nn.heads import PolicyHead
+from fathom.nn.layers import Linear
+from fathom.ops import optim, policy, returns
+from fathom.ops.statistics import RunningStats
+
+T = TypeVar("T")
+
+
+class ActorCritic(eqx.Module):
+    """A policy and a state-value function with no weights in common."""
+
+    actor: Encoder
+    head: PolicyHead
+    critic: Encoder
+    value: Linear
+
+    @staticmethod
+    def init(
+        spec: EnvSpec, hidden: tuple[int, ...], activation: str, log_std: float, key: Key[Array, ""]
+    ) -> "ActorCritic":
+        """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
+        actor_key, head_key, critic_key, value_key = jax.random.split(key, 4)
+        actor = Encoder.init(actor_key, spec.obs_space, hidden, activation)
+        critic = Encoder.init(critic_key, spec.obs_space, hidden, activation)
+        head = PolicyHead.init(head_key, actor.features, spec.action_space, log_std)
+        return ActorCritic(actor, head, critic, Linear.init(value_key, critic.features, 1, 1.0))
+
+    def policy(self, obs: Obs) -> Any:
+        """π(·|s), the distribution of the policy's actions."""
+        return self.head(self.actor(obs), action_mask(obs))
+
+    def act(self, obs: Obs, key: Key[Array, ""], explore: bool) -> tuple[Action, dict[str, Any]]:
+        """Actions by `take`, of the policy in these observations."""
+        return take(self.head, self.policy(obs), key, explore)
+
+    def values(self, obs: Obs) -> Float[Array, "*batch"]:
+        """V(s)."""
+        return self.value(self.critic(obs))[..., 0]
+
+    def parts(self) -> tuple["ActorCritic", "ActorCritic"]:
+        """The policy alone and the value alone, None in place of the other; `with_value` joins them."""
+        nothing: Any = None
+        return (
+            ActorCritic(self.actor, self.head, nothing, nothing),
+            ActorCritic(nothing, nothing, self.critic, self.value),
+        )
+
+    def with_value(self, critic: "ActorCritic") -> "ActorCritic":
+        """The policy here with the value there, if there is one."""
+        return ActorCritic(self.actor, self.head, critic.critic, critic.value)
+
+
+def take(head: PolicyHead, pi: Any, key: Key[Array, ""], explore: bool) -> tuple[Action, dict[str, Any]]:
+    """Actions for the environment, drawn or the distribution's mode, and what `update` will want of them.
+
+    That is, of what was drawn, the policy's own action and its log-probability.
+    """
+    if not explore:
+        return head.to_env(pi.mode()), {}
+    action, log_prob = pi.sample_and_log_prob(key)
+    return head.to_env(action), {"action": action, "log_prob": log_prob}
+
+
+class State(eqx.Module):
+    """What PPO, A2C and TRPO carry from one update to the next."""
+
+    params: ActorCritic
+    opt_state: optax.OptState
+    obs_stats: RunningStats | None  # mean and variance of observations, where they are normalised
+    return_stats: RunningStats | None  # variance of the discounted return, where rewards are scaled
+    running_return: Float[Array, "... env"] | None
+
+
+class Normalising(Protocol):
+    """A state that holds the statistics of observations and returns, or None for those not normalised."""
+
+    @property
+    def obs_stats(self) -> RunningStats | None:
+        """Of the observations acted on."""
+        ...
+
+    @property
+    def return_stats(self) -> RunningStats | None:
+        """Of the running discounted return."""
+        ...
+
+    @property
+    def running_return(self) -> Float[Array, "... env"] | None:
+        """The running discounted return of the episodes under way."""
+        ...
+
+
+Statistics = tuple[RunningStats | None, RunningStats | None, Array | None]  # in the order of the state
+
+
+class Settings(Protocol):
+    """The settings that all these algorithms have."""
+
+    num_envs: int
+    hidden: tuple[int, ...]
+    normalize_obs: bool
+    normalize_reward: bool
+
+
+def no_statistics(settings: Settings, spec: EnvSpec) -> Statistics:
+    """Statistics of nothing yet, where something is to be normalised."""
+    return (
+        RunningStats.init(zeros(spec.obs_space)) if settings.normalize_obs else None,
+        RunningStats.init(jnp.zeros(())) if settings.normalize_reward else None,
+        jnp.zeros(settings.num_envs) if settings.normalize_reward else None,
+    )
+
+
+def normalize(state: Normalising, obs: Obs, clip: Any) -> Obs:
+    """Observations to mean 0 and deviation 1, where that is wanted, cut at ± `clip`."""
+    return obs if state.obs_stats is None else state.obs_stats.normalize(obs, clip)
+
+
+def scale_reward(state: Normalising, rollout: Rollout, gamma: Any, clip: Any) -> tuple[Array, Statistics]:
+    """Rewards over the deviation of Σ γ^k r, and the statistics with this rollout joined in.
+
+    Engstrom et al. 2020, arXiv:2005.12729, section 3. The statistics are for the state after the update: a
+    whole update, acting included, sees observations normalised in one way.
+    """
+    obs_stats = None if state.obs_stats is None else state.obs_stats.update(rollout.obs)
+    if state.return_stats is None or state.running_return is None:
+        return rollout.reward, (obs_stats, None, None)
+    over = rollout.terminated | rollout.truncated
+    carry, running = returns.running_discounted_return(state.running_return, rollout.reward, over, gamma)
+    stats = state.return_stats.update(running)
+    return stats.scale(rollout.reward, clip), (obs_stats, stats, carry)
+
+
+def shuffled(data: T, count: int, key: Key[Array, ""]) -> T:
+    """Shuffle [time, env, ...] data into [minibatch, size, ...].
+
+    Whole time rows are shuffled where they divide evenly; else single steps are, and where those do not
+    divide either, the last minibatch is filled with steps from the start of the shuffle: none is dropped.
+    """
+    time, env = jax.tree.leaves(data)[0].shape[:2]
+    if time % count == 0:
+        rows = jax.random.permutation(key, time)
+        return jax.tree.map(lambda x: x[rows].reshape(count, time * env // count, *x.shape[2:]), data)
+    size = -(-time * env // count)
+    steps = jnp.resize(jax.random.permutation(key, time * env), (count, size))
+    return jax.tree.map(lambda x: x.reshape(time * env, *x.shape[2:])[steps], data)
+
+
+class Targets(eqx.Module):
+    """What a value function is to learn; every leaf is [time, env, ...]."""
+
+    target: Float[Array, "..."]
+    weight: Float[Array, "..."]  # of each step in the mean of squares
+    obs: Obs
+
+
+def fit_values(
+    optimizer: optax.GradientTransformation,
+    critic: ActorCritic,
+    opt_state: optax.OptState,
+    targets: Targets,
+    step_size: Float[Array, ""],
+    epochs: int,
+    minibatches: int,
+    key: Key[Array, ""],
+) -> tuple[ActorCritic, optax.OptState, Metric]:
+    """Passes over the targets, a gradient step on the mean of w (V − target)² for each minibatch."""
+
+    def loss(critic: ActorCritic, batch: Targets) -> Float[Array, ""]:
+        return (batch.weight * policy.value_loss(critic.values(batch.obs), batch.target)).mean()
+
+    def step(carry: tuple, batch: Targets) -> tuple[tuple, Metric]:
+        critic, opt_state = carry
+        value, grads = jax.value_and_grad(loss)(critic, batch)
+        critic, opt_state, _ = optim.descend(optimizer, critic, grads, opt_state, step_size)
+        return (critic, opt_state), Metric.of(value)
+
+    def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, Metric]:
+        return jax.lax.scan(step, carry, shuffled(targets, minibatches, epoch_key))
+
+    keys = jax.random.split(key, epochs)
+    (critic, opt_state), losses = jax.lax.scan(epoch, (critic, opt_state), keys)
+    return critic, opt_state, jax.tree.map(jnp.sum, losses)
+
+
+def require_fits(algorithm: Any, spec: EnvSpec) -> None:
+    """Raise FathomError for shared settings out of range and for spaces that no policy here takes."""
+    require_positive(algorithm, "num_envs", "num_steps", "norm_clip")
+    require(all(n > 0 for n in algorithm.hidden), f"hidden is {algorithm.hidden}; every layer needs units.")
+    require_fraction(algorithm, "gamma")
+    require_mask_fits(spec)
+    action = spec.action_space
+    require(
+        not isinstance(action, Box) or bool(jnp.issubdtype(action.dtype, jnp.floating)),
+        f"{type(algorithm).__name__}'s Gaussian gives real numbers, and {action!r} takes integers; make it "
+        "MultiDiscrete.",
+    )
+    floats = [x for x in jax.tree.leaves(zeros(spec.obs_space)) if x.dtype == jnp.float32]
+    require(
+        not algorithm.normalize_obs or bool(floats),
+        f"normalize_obs needs observations that hold real numbers, and these are {spec.obs_space!r}; "
+        "turn it off.",
+    )
+
+
+def require_not_negative(algorithm: Algorithm, *names: str) -> None:
+    """Every named field must be 0 or above."""
+    for name in names:
+        value = getattr(algorithm, name)
+        require(value >= 0, f"{name} is {value}; it must not be negative.")
+
+
+def require_minibatches(algorithm: Any, name: str) -> None:
+    """A rollout must have a step at least for each minibatch, whose number is the field `name`."""
+    require_positive(algorithm, name)
+    count, steps = getattr(algorithm, name), algorithm.num_envs * algorithm.num_steps
+    require(
+        count <= steps,
+        f"{name} is {count}, more than the {steps} steps of a rollout (num_envs {algorithm.num_envs} × "
+        f"num_steps {algorithm.num_steps}); lower {name} or raise num_steps.",
+    )
