@@ -276,18 +276,29 @@ class Agent:
     def predict(self, obs: Any, deterministic: bool = True, *, seed_index: int = 0) -> Any:
         """The action for one observation or a batch of them, as NumPy, by the policy of one seed.
 
+        A policy with a memory takes each for the first of an episode; `player` gives one that remembers.
         Raises FathomError for observations that are not of the environment's space.
         """
+        return self.player(deterministic, seed_index=seed_index)(obs)
+
+    def player(self, deterministic: bool = True, *, seed_index: int = 0) -> "Player":
+        """The policy of one seed, to be asked step by step: it remembers the episode that it is in.
+
+        >>> player = agent.player()
+        >>> action = player(obs)  # again and again, and `player.reset()` where an episode begins
+        """
+        return Player(self, deterministic, seed_index)
+
+    def _act(
+        self, obs: PyTree, memory: PyTree | None, explore: bool, seed_index: int
+    ) -> tuple[PyTree, PyTree]:
+        """Actions for a batch of observations, and the memory after them; None is that of a start."""
         engine = self.engine
-        obs, batched = _batch_of(engine.spec.obs_space, obs)
         learner, key = self._of_seed(seed_index, (engine.learner, engine.keys))
         clock = clock_at(engine, max(self.horizon, 1))
-        action = _predict(
-            engine.algorithm, learner, obs, key, clock, np.int32(self._predictions), not deterministic
-        )
+        count = np.int32(self._predictions)
         self._predictions += 1
-        action = jax.tree.map(np.asarray, action)
-        return action if batched else jax.tree.map(lambda x: x[0], action)
+        return _predict(engine.algorithm, learner, memory, obs, key, clock, count, explore)
 
     def values(self, obs: Any, *, seed_index: int = 0) -> np.ndarray | None:
         """What one seed's learner takes one observation or a batch of them to be worth.
@@ -482,6 +493,37 @@ class Agent:
         self._engine = engine
 
 
+class Player:
+    """A policy in the middle of an episode, or of several side by side: see `Agent.player`."""
+
+    def __init__(self, agent: Agent, deterministic: bool, seed_index: int) -> None:
+        self._agent, self._explore, self._seed_index = agent, not deterministic, seed_index
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget: the next observation is the first of an episode, or of any number of them."""
+        self._memory: PyTree | None = None
+        self._count: int | None = None
+
+    def __call__(self, obs: Any) -> Any:
+        """The action for one observation or a batch of them, as NumPy.
+
+        FathomError for observations that are not of the environment's space, or of another number of
+        environments than the one before.
+        """
+        obs, batched = _batch_of(self._agent.engine.spec.obs_space, obs)
+        count = jax.tree.leaves(obs)[0].shape[0]
+        if self._count not in (None, count):
+            raise FathomError(
+                f"these are observations of {count} environments, and the episodes under way are "
+                f"{self._count}; `reset()` the player to begin others."
+            )
+        action, self._memory = self._agent._act(obs, self._memory, self._explore, self._seed_index)
+        self._count = count
+        action = jax.tree.map(np.asarray, action)
+        return action if batched else jax.tree.map(lambda x: x[0], action)
+
+
 def _resolve(
     algorithm: Algorithm | type | str, env_id: str, backend: str, preset: str
 ) -> tuple[Algorithm, Preset | None]:
@@ -530,13 +572,21 @@ def _spec(env: Env | HostEnv, env_id: str) -> Any:
 
 @partial(jax.jit, static_argnames=("explore",))
 def _predict(
-    algorithm: Algorithm, learner: PyTree, obs: PyTree, key: Array, clock: Clock, count: Array, explore: bool
-) -> PyTree:
+    algorithm: Algorithm,
+    learner: PyTree,
+    memory: PyTree | None,
+    obs: PyTree,
+    key: Array,
+    clock: Clock,
+    count: Array,
+    explore: bool,
+) -> tuple[PyTree, PyTree]:
     from fathom.core.keys import named, numbered
 
-    memory = algorithm.init_memory(learner, jax.tree.leaves(obs)[0].shape[0])
+    if memory is None:
+        memory = algorithm.init_memory(learner, jax.tree.leaves(obs)[0].shape[0])
     key = numbered(named(key, "predict"), count)
-    return algorithm.act(learner, memory, obs, key, clock, explore)[0]
+    return algorithm.act(learner, memory, obs, key, clock, explore)[:2]
 
 
 @jax.jit

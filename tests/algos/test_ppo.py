@@ -162,7 +162,7 @@ def test_the_whole_loss_by_hand(normalize, value_clip):
     columns = (obs, action, old_log_prob, old_value, advantage, target)
     types = (jnp.float32, jnp.int32, *[jnp.float32] * 4)
     batch = Data(*(jnp.asarray(x, t) for x, t in zip(columns, types, strict=True)))
-    total, metrics = algorithm.loss(params, batch, clock_of())
+    total, metrics = algorithm.loss(params, batch, (), clock_of())
 
     logits = obs @ w + b
     log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -6,14 +6,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from fathom.algos.base import Algorithm, require, require_fraction, require_mask_fits, require_positive
+from fathom.core.keys import named
 from fathom.core.spaces import Box, zeros
 from fathom.core.types import Action, EnvSpec, Metric, Obs, Rollout
 from fathom.nn.encoder import Encoder, action_mask
 from fathom.nn.heads import PolicyHead
 from fathom.nn.layers import Linear
+from fathom.nn.recurrent import Cell, init_cell, unroll
 from fathom.ops import optim, policy, returns
 from fathom.ops.statistics import RunningStats
 
@@ -21,35 +23,77 @@ T = TypeVar("T")
 
 
 class ActorCritic(eqx.Module):
-    """A policy and a state-value function with no weights in common."""
+    """A policy and a state-value function with no weights in common.
+
+    With `cells` each has a memory of its own between its encoder and its head; `policy` and `values` then
+    take the memories as they are once the observation is in them.
+    """
 
     actor: Encoder
     head: PolicyHead
     critic: Encoder
     value: Linear
+    cells: tuple[Cell, Cell] | None = None  # of the policy and of the value; None without memory
 
     @staticmethod
     def init(
-        spec: EnvSpec, hidden: tuple[int, ...], activation: str, log_std: float, key: Key[Array, ""]
+        spec: EnvSpec,
+        hidden: tuple[int, ...],
+        activation: str,
+        log_std: float,
+        key: Key[Array, ""],
+        memory: str = "none",
+        memory_units: int = 0,
     ) -> "ActorCritic":
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
         actor_key, head_key, critic_key, value_key = jax.random.split(key, 4)
         actor = Encoder.init(actor_key, spec.obs_space, hidden, activation)
         critic = Encoder.init(critic_key, spec.obs_space, hidden, activation)
-        head = PolicyHead.init(head_key, actor.features, spec.action_space, log_std)
-        return ActorCritic(actor, head, critic, Linear.init(value_key, critic.features, 1, 1.0))
+        cells, features = None, (actor.features, critic.features)
+        if memory != "none":
+            keys = jax.random.split(named(key, "memory"))
+            first, second = (
+                init_cell(memory, k, n, memory_units) for k, n in zip(keys, features, strict=True)
+            )
+            cells, features = (first, second), (memory_units, memory_units)
+        head = PolicyHead.init(head_key, features[0], spec.action_space, log_std)
+        return ActorCritic(actor, head, critic, Linear.init(value_key, features[1], 1, 1.0), cells)
 
-    def policy(self, obs: Obs) -> Any:
+    def start(self, num_envs: int) -> PyTree:
+        """The memories at the start of an episode, [env, units]; () without."""
+        return () if self.cells is None else tuple(cell.start(num_envs) for cell in self.cells)
+
+    def remember(self, obs: Obs, memory: PyTree) -> PyTree:
+        """The memories once these observations are in them; both with the same leading axes."""
+        if self.cells is None:
+            return memory
+        return self.cells[0](self.actor(obs), memory[0]), self.cells[1](self.critic(obs), memory[1])
+
+    def memories(self, obs: Obs, memory: PyTree, over: Bool[Array, "time env"] | None) -> PyTree:
+        """The same for each step of a rollout [time, env, ...] that begins with `memory` [env, units].
+
+        `over` tells after which steps an episode ended, and with it what was remembered.
+        """
+        if self.cells is None or over is None:
+            return memory
+        return (
+            unroll(self.cells[0], self.actor(obs), memory[0], over),
+            unroll(self.cells[1], self.critic(obs), memory[1], over),
+        )
+
+    def policy(self, obs: Obs, memory: PyTree = ()) -> Any:
         """π(·|s), the distribution of the policy's actions."""
-        return self.head(self.actor(obs), action_mask(obs))
+        features = self.actor(obs) if self.cells is None else self.cells[0].output(memory[0])
+        return self.head(features, action_mask(obs))
 
     def act(self, obs: Obs, key: Key[Array, ""], explore: bool) -> tuple[Action, dict[str, Any]]:
         """Actions by `take`, of the policy in these observations."""
         return take(self.head, self.policy(obs), key, explore)
 
-    def values(self, obs: Obs) -> Float[Array, "*batch"]:
+    def values(self, obs: Obs, memory: PyTree = ()) -> Float[Array, "*batch"]:
         """V(s)."""
-        return self.value(self.critic(obs))[..., 0]
+        features = self.critic(obs) if self.cells is None else self.cells[1].output(memory[1])
+        return self.value(features)[..., 0]
 
     def parts(self) -> tuple["ActorCritic", "ActorCritic"]:
         """The policy alone and the value alone, None in place of the other; `with_value` joins them."""
@@ -158,6 +202,17 @@ def shuffled(data: T, count: int, key: Key[Array, ""]) -> T:
     size = -(-time * env // count)
     steps = jnp.resize(jax.random.permutation(key, time * env), (count, size))
     return jax.tree.map(lambda x: x.reshape(time * env, *x.shape[2:])[steps], data)
+
+
+def sequences(data: T, memory: PyTree, count: int, key: Key[Array, ""]) -> tuple[T, PyTree]:
+    """Shuffle [time, env, ...] data into [minibatch, time, size, ...], whole sequences with their memories.
+
+    Where `count` does not divide the environments, the last one is filled from the start of the shuffle.
+    """
+    envs = jax.tree.leaves(data)[0].shape[1]
+    order = jnp.resize(jax.random.permutation(key, envs), (count, -(-envs // count)))
+    batches = jax.tree.map(lambda x: jnp.moveaxis(x[:, order], 1, 0), data)
+    return batches, jax.tree.map(lambda x: x[order], memory)
 
 
 class Targets(eqx.Module):

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
 from fathom.algos.policy.common import (
@@ -18,14 +18,16 @@ from fathom.algos.policy.common import (
     require_minibatches,
     require_not_negative,
     scale_reward,
+    sequences,
     shuffled,
+    take,
 )
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.ops import optim, policy, returns, schedules, statistics
 
 
 class Data(eqx.Module):
-    """What the losses are computed from; every leaf is [minibatch, ...]."""
+    """What the losses are computed from; every leaf is [minibatch, ...], with memory [time, env, ...]."""
 
     obs: Obs
     action: Array
@@ -33,6 +35,7 @@ class Data(eqx.Module):
     value: Float[Array, "..."]  # V_old(s)
     advantage: Float[Array, "..."]  # Â
     target: Float[Array, "..."]  # V_targ
+    over: Bool[Array, "time env"] | None = None  # whether an episode ended here, where that is forgotten
 
 
 class PPO(OnPolicy):
@@ -50,6 +53,11 @@ class PPO(OnPolicy):
     normalised by minibatch; minibatches are made of whole time rows wherever that divides evenly, which
     learns as well as shuffling single steps and costs no sort. A truncated episode bootstraps from the value
     of its last observation.
+
+    With `memory` actor and critic have a recurrent cell each, which forgets where an episode ends.
+    Minibatches are then sequences of T steps of whole environments, from the memories that acting had, and
+    gradients flow through all steps (Ni et al. 2022, arXiv:2110.05038). `target_kl` passes over what is left
+    of an update once the policy has moved so far.
     """
 
     learning_rate: float = 3e-4  # Adam's step size α; 1e-4 to 1e-3
@@ -66,10 +74,13 @@ class PPO(OnPolicy):
     minibatches: int = 32  # minibatches in an epoch, so M = N·T / minibatches
     hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of actor and critic
     activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
+    memory: Literal["none", "gru", "lstm"] = "none"  # recurrent cell after the hidden layers
+    memory_units: int = 64  # units of the cell; 32 to 256
     log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −1 to 0
     anneal_lr: bool = False  # α falls linearly to 0 over the run
     anneal_clip: bool = False  # ε falls linearly to 0 over the run (as the paper does for Atari)
     value_clip: float | None = None  # clip the value's change at this ε too; none in the paper
+    target_kl: float | None = None  # KL(π_old ‖ π) at which an update stops short; 0.01 to 0.05
     normalize_advantage: bool = True  # advantages to mean 0 and deviation 1 in each minibatch
     normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
     normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
@@ -78,7 +89,7 @@ class PPO(OnPolicy):
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and minibatches larger than the rollout."""
         require_positive(self, "learning_rate", "clip", "value_clip", "max_grad_norm", "adam_eps")
-        require_positive(self, "epochs")
+        require_positive(self, "epochs", "memory_units", "target_kl")
         require_fraction(self, "gae_lambda")
         require_not_negative(self, "value_coef", "entropy_coef")
         require_fits(self, spec)
@@ -88,10 +99,16 @@ class PPO(OnPolicy):
             f"minibatches is {self.minibatches}, which leaves one step to a minibatch: its normalised "
             "advantage is 0 and nothing is learnt. Lower minibatches, or turn normalize_advantage off.",
         )
+        require(
+            self.memory == "none" or self.minibatches <= self.num_envs,
+            f"minibatches is {self.minibatches}, more than num_envs {self.num_envs}; with memory a minibatch "
+            "is made of whole environments. Lower minibatches or raise num_envs.",
+        )
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
-        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key)
+        net = (self.hidden, self.activation, self.log_std)
+        params = ActorCritic.init(spec, *net, key, self.memory, self.memory_units)
         return State(params, optim.start(self.optimizer(), params), *no_statistics(self, spec))
 
     def optimizer(self) -> optax.GradientTransformation:
@@ -99,14 +116,16 @@ class PPO(OnPolicy):
         return optim.clipped_adam(self.max_grad_norm, self.adam_eps)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """Nothing: the policy is feed-forward."""
-        return ()
+        """The memories of actor and critic; nothing where they have none."""
+        return state.params.start(num_envs)
 
     def act(
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π_old(·|s), with log π_old(a|s); the distribution's mode where not exploring."""
-        action, extras = state.params.act(normalize(state, obs, self.norm_clip), key, explore)
+        obs = normalize(state, obs, self.norm_clip)
+        memory = state.params.remember(obs, memory)
+        action, extras = take(state.params.head, state.params.policy(obs, memory), key, explore)
         return action, memory, extras
 
     def update(
@@ -118,30 +137,41 @@ class PPO(OnPolicy):
         reward, after = scale_reward(state, rollout, self.gamma, self.norm_clip)
 
         # Line 3
-        value, final_value = state.params.values(obs), state.params.values(final_obs)
+        over = None if self.memory == "none" else rollout.terminated | rollout.truncated
+        memory = state.params.memories(obs, rollout.memory, over)
+        value = state.params.values(obs, memory)
+        final_value = state.params.values(final_obs, state.params.remember(final_obs, memory))
         advantage = returns.gae(
             reward, rollout.terminated, rollout.truncated, value, final_value, self.gamma, self.gae_lambda
         )
-        data = Data(
-            obs, rollout.extras["action"], rollout.extras["log_prob"], value, advantage, advantage + value
-        )
+        action, log_prob = rollout.extras["action"], rollout.extras["log_prob"]
+        data = Data(obs, action, log_prob, value, advantage, advantage + value, over)
 
         # Line 4
-        def minibatch_step(carry: tuple, batch: Data) -> tuple[tuple, Metrics]:
-            params, opt_state = carry
-            (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, batch, clock)
+        def minibatch_step(carry: tuple, batch: tuple[Data, PyTree]) -> tuple[tuple, Metrics]:
+            params, opt_state, going = carry
+            (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, *batch, clock)
             step_size = schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
-            params, opt_state, norm = optim.descend(self.optimizer(), params, grads, opt_state, step_size)
+            moved, opt_moved, norm = optim.descend(self.optimizer(), params, grads, opt_state, step_size)
             metrics["grad_norm"] = Metric.of(norm)
-            return (params, opt_state), metrics
+            if self.target_kl is None:
+                return (moved, opt_moved, going), metrics
+            going = going & (metrics["approx_kl"].sum <= self.target_kl)
+            params, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(going, new, old), (moved, opt_moved), (params, opt_state)
+            )
+            return (params, opt_state, going), metrics | {"stopped": Metric.of(~going)}
 
         def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, Metrics]:
-            return jax.lax.scan(minibatch_step, carry, shuffled(data, self.minibatches, epoch_key))
+            if self.memory == "none":
+                batches = shuffled(data, self.minibatches, epoch_key), ()
+            else:
+                batches = sequences(data, rollout.memory, self.minibatches, epoch_key)
+            return jax.lax.scan(minibatch_step, carry, batches)
 
         # Line 5 is the assignment of the new parameters to the state that `act` reads.
-        (params, opt_state), metrics = jax.lax.scan(
-            epoch, (state.params, state.opt_state), jax.random.split(key, self.epochs)
-        )
+        start = (state.params, state.opt_state, jnp.ones((), jnp.bool_))
+        (params, opt_state, _), metrics = jax.lax.scan(epoch, start, jax.random.split(key, self.epochs))
         metrics = jax.tree.map(jnp.sum, metrics)
         metrics["explained_variance"] = Metric.of(statistics.explained_variance(value, data.target))
         metrics["learning_rate"] = Metric.of(
@@ -150,14 +180,17 @@ class PPO(OnPolicy):
 
         return State(params, opt_state, *after), metrics
 
-    def loss(self, params: ActorCritic, batch: Data, clock: Clock) -> tuple[Float[Array, ""], Metrics]:
-        """−L^{CLIP+VF+S} of Eq. 9 on one minibatch."""
-        pi = params.policy(batch.obs)
+    def loss(
+        self, params: ActorCritic, batch: Data, start: PyTree, clock: Clock
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """−L^{CLIP+VF+S} of Eq. 9 on one minibatch, whose sequences begin with the memories `start`."""
+        memory = params.memories(batch.obs, start, batch.over)
+        pi = params.policy(batch.obs, memory)
         log_prob = pi.log_prob(batch.action)
         ratio = policy.importance_ratio(log_prob, batch.log_prob)
         clip = schedules.annealed(self.clip, self.anneal_clip, clock.progress)
         policy_loss = self.policy_loss(ratio, batch.advantage, clip)
-        value_loss = self.value_loss(params.values(batch.obs), batch)
+        value_loss = self.value_loss(params.values(batch.obs, memory), batch)
         entropy = pi.entropy().mean()
         total = policy_loss + self.value_coef * value_loss - self.entropy_coef * entropy
         metrics = {
