@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from fathom.algos.base import Metrics, OnPolicy, require, require_positive
 from fathom.algos.policy.a2c import A2C
-from fathom.algos.policy.common import ActorCritic, normalize, take
+from fathom.algos.policy.common import ActorCritic, normalize, require_fits, take
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.ops import optim, schedules
 from fathom.ops.statistics import RunningStats
@@ -83,6 +83,7 @@ class A3C(OnPolicy):
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError as A2C does, and for environments that the workers cannot share."""
+        require_fits(self, spec)  # in its own name
         self.rule.check(spec)
         require_positive(self, "workers")
         require(

@@ -194,8 +194,8 @@ class Reinforce(OnPolicy):
         """Line 3: G of the steps that waited and of the new ones, [2·time, env]; right for those due."""
         # No episode that waits has ended before the new rollout.
         earlier = lambda x: jnp.concatenate([jnp.zeros_like(x), x])  # noqa: E731
-        ends = map(earlier, (rollout.terminated, rollout.truncated, final_value))
-        return returns.discounted_returns(steps.reward, *ends, self.gamma)
+        terminated, truncated, beyond = map(earlier, (rollout.terminated, rollout.truncated, final_value))
+        return returns.discounted_returns(steps.reward, terminated, truncated, beyond, self.gamma)
 
     def gather(
         self, waiting: Steps, rollout: Rollout, reward: Float[Array, "time env"]

@@ -185,5 +185,5 @@ class TRPO(OnPolicy):
             "entropy": old.entropy(),
             "grad_norm": jnp.linalg.norm(gradient),
         }
-        kept = jnp.where(accepted, moved, theta)
+        kept = jax.lax.select(accepted, moved, theta)
         return unravel(kept), {name: Metric.of(value) for name, value in metrics.items()}
