@@ -35,7 +35,7 @@ def close(a, b, **tolerance):
 
 def test_one_worker_is_a2c():
     """The same rollouts, rewards and parameters, update by update."""
-    engines = [NativeEngine(a, CartPole(), seed=3) for a in (A2C(**SHARED), A3C(workers=1, **SHARED))]
+    engines = [NativeEngine(a, CartPole(), seed=3) for a in (A2C(**SHARED), A3C(num_workers=1, **SHARED))]
     for engine in engines:
         engine.start()
     for _ in range(12):
@@ -51,7 +51,16 @@ def test_one_worker_is_a2c():
 def test_workers_follow_a_plain_loop(order, lag):
     """θ' of each worker, its gradient, RMSProp with one g, one worker after the other; in Python."""
     algorithm = lift(
-        A3C(workers=3, num_envs=6, num_steps=4, hidden=(), order=order, lag=lag, entropy_coef=0.02, eps=1e-3)
+        A3C(
+            num_workers=3,
+            num_envs=6,
+            num_steps=4,
+            hidden=(),
+            order=order,
+            lag=lag,
+            entropy_coef=0.02,
+            eps=1e-3,
+        )
     )
     rate, decay, eps, most = 7e-4, 0.99, 1e-3, 0.5
     state = algorithm.init(SMALL, KEY)
@@ -95,7 +104,7 @@ def test_workers_follow_a_plain_loop(order, lag):
 
 
 def test_a_schedule_is_an_order_of_all_workers_and_lags_as_often_as_told():
-    algorithm = lift(A3C(workers=8, lag=0.25))
+    algorithm = lift(A3C(num_workers=8, lag=0.25))
     orders, late = jax.vmap(algorithm.schedule)(jax.random.split(KEY, 2000))
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(8), (2000, 1)))
     first = np.bincount(np.asarray(orders)[:, 0], minlength=8) / 2000
@@ -114,7 +123,7 @@ def stale(algorithm, spec=SMALL, seed=0):
 
 @pytest.mark.parametrize("envs", [6, 7, 3, 1])
 def test_each_environment_is_acted_on_by_its_worker(envs):
-    algorithm = lift(A3C(workers=3, num_envs=6, hidden=(4,)))
+    algorithm = lift(A3C(num_workers=3, num_envs=6, hidden=(4,)))
     state = stale(algorithm)
     obs = jax.random.normal(KEY, (envs, 1))
     action, _, extras = act(algorithm, state, (), obs, KEY, clock_of(), explore=True)
@@ -130,7 +139,9 @@ def test_each_environment_is_acted_on_by_its_worker(envs):
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_probabilities_at_learning_are_those_at_acting(kind):
-    algorithm = A3C(workers=3, num_envs=6, num_steps=5, hidden=(4,), normalize_obs=True, learning_rate=0.01)
+    algorithm = A3C(
+        num_workers=3, num_envs=6, num_steps=5, hidden=(4,), normalize_obs=True, learning_rate=0.01
+    )
     engine = started(algorithm, KINDS[kind])
     engine.advance(4, 10)
     clock = loop.clock_of(engine.carry.shared, jnp.int32(10), engine.plan)

@@ -54,13 +54,13 @@ UPDATES = {"a2c": 400, "a3c": 400, "reinforce": 300, "trpo": 150}
 CONTINUOUS = {"a2c": {"adam": True}, "a3c": {"adam": True}, "reinforce": {}, "trpo": {}}
 PROBLEMS = {
     "a2c": A2C(num_envs=3, num_steps=5, hidden=(4,)),
-    "a3c": A3C(workers=3, num_envs=3, num_steps=5, hidden=(4,)),
+    "a3c": A3C(num_workers=3, num_envs=3, num_steps=5, hidden=(4,)),
     "reinforce": Reinforce(num_envs=3, num_steps=5, value_minibatches=2, hidden=(4,)),
     "trpo": TRPO(num_envs=3, num_steps=5, value_minibatches=2, hidden=(4,)),
 }
 ONE_STEP = {
     "a2c": {},
-    "a3c": {"workers": 1},
+    "a3c": {"num_workers": 1},
     "reinforce": {"value_minibatches": 1},
     "trpo": {"value_minibatches": 1},
 }
@@ -198,8 +198,8 @@ WRONG = [
     ({"value_learning_rate": 0.0}, ["value_learning_rate", "above 0"]),
     ({"value_epochs": 0}, ["value_epochs", "above 0"]),
     ({"value_minibatches": 33, "num_envs": 4, "num_steps": 8}, ["value_minibatches", "33", "32", "lower"]),
-    ({"workers": 3, "num_envs": 8}, ["num_envs is 8", "3 workers", "multiple"]),
-    ({"workers": 0}, ["workers", "above 0"]),
+    ({"num_workers": 3, "num_envs": 8}, ["num_envs is 8", "3 workers", "multiple"]),
+    ({"num_workers": 0}, ["num_workers", "above 0"]),
     ({"lag": 1.0}, ["lag", "1.0", "below 1"]),
     ({"max_kl": 0.0}, ["max_kl", "above 0"]),
     ({"damping": -0.1}, ["damping", "-0.1", "negative"]),

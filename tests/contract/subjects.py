@@ -75,9 +75,9 @@ SUBJECTS = {
         ),
     ),
     "a3c": Subject(
-        A3C(workers=2, num_envs=4, num_steps=8, hidden=(8,)),
+        A3C(num_workers=2, num_envs=4, num_steps=8, hidden=(8,)),
         A3C(
-            workers=2,
+            num_workers=2,
             num_envs=4,
             num_steps=8,
             hidden=(8,),

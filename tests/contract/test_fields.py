@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from fathom.cli.options import TrainOptions
 from fathom.core.module import lift
 from fathom.envs.base import spec_of
 from fathom.envs.registry import make
@@ -37,6 +38,14 @@ def test_every_field_is_read(name: str, field: str) -> None:
         return
     other = dataclasses.replace(algorithm, **{field: changed(value, entry)})
     assert program(other, env) != program(algorithm, env), f"{field} is read by nothing"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_no_field_has_the_name_of_an_option_of_the_command(name: str) -> None:
+    """Both are flags of `fathom train`."""
+    assert not {f.name for f in dataclasses.fields(TrainOptions)} & set(
+        fields_of(type(SUBJECTS[name].algorithm))
+    )
 
 
 def traced(algorithm: Any, env: Any) -> Any:

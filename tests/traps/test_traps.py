@@ -121,7 +121,7 @@ CRITICS = {
         num_envs=4, num_steps=10, hidden=(), learning_rate=0.2, gamma=GAMMA, gae_lambda=0.0, anneal_lr=True,
     ),
     "a3c": A3C(
-        workers=2, num_envs=4, num_steps=10, hidden=(), learning_rate=0.1, gamma=GAMMA, gae_lambda=0.0,
+        num_workers=2, num_envs=4, num_steps=10, hidden=(), learning_rate=0.1, gamma=GAMMA, gae_lambda=0.0,
         anneal_lr=True,
     ),
     "trpo": TRPO(

@@ -61,7 +61,7 @@ class A3C(OnPolicy):
     max_grad_norm: float = 0.5  # each worker's gradients are scaled down to this global norm
     rms_decay: float = 0.99  # α of RMSProp: how long squared gradients are remembered
     eps: float = 1e-5  # ε of RMSProp, added under the root (of Adam: to the root)
-    workers: int = 4  # K; the paper's is 16
+    num_workers: int = 4  # K; the paper's is 16
     order: Literal["random", "fixed"] = "random"  # in which workers apply their gradients in a round
     lag: float = 0.0  # probability that a worker misses to fetch the shared parameters; 0 to 0.9
     num_envs: int = 8  # N, environments side by side, N/K for each worker
@@ -85,14 +85,14 @@ class A3C(OnPolicy):
         """Raise FathomError as A2C does, and for environments that the workers cannot share."""
         require_fits(self, spec)  # in its own name
         self.rule.check(spec)
-        require_positive(self, "workers")
+        require_positive(self, "num_workers")
         require(
-            self.num_envs % self.workers == 0,
-            f"num_envs is {self.num_envs}, which {self.workers} workers cannot share evenly; "
+            self.num_envs % self.num_workers == 0,
+            f"num_envs is {self.num_envs}, which {self.num_workers} workers cannot share evenly; "
             "make it a multiple.",
         )
         require(0 <= self.lag < 1, f"lag is {self.lag}; it must be at least 0 and below 1.")
-        each = self.num_envs // self.workers * self.num_steps
+        each = self.num_envs // self.num_workers * self.num_steps
         require(
             not self.normalize_advantage or each >= 2,
             "normalize_advantage needs two steps of each worker, whose only one would have the advantage 0; "
@@ -102,9 +102,9 @@ class A3C(OnPolicy):
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """As A2C; every worker has fetched the shared parameters."""
         start = self.rule.init(spec, key)
-        copies = jax.tree.map(lambda x: jnp.repeat(x[None], self.workers, axis=0), start.params)
+        copies = jax.tree.map(lambda x: jnp.repeat(x[None], self.num_workers, axis=0), start.params)
         statistics = (start.obs_stats, start.return_stats, start.running_return)
-        behind = jnp.zeros(self.workers, jnp.int32)
+        behind = jnp.zeros(self.num_workers, jnp.int32)
         return State(start.params, start.opt_state, *statistics, copies, behind)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
@@ -122,10 +122,10 @@ class A3C(OnPolicy):
         if not explore:
             return state.params.act(obs, key, explore)[0], memory, {}
         envs = jax.tree.leaves(obs)[0].shape[0]
-        share = -(-envs // self.workers)
+        share = -(-envs // self.num_workers)
         # Elsewhere than in training there may be any number of observations: the last worker's are filled up.
-        seat = jnp.minimum(jnp.arange(share * self.workers), envs - 1)
-        dealt = jax.tree.map(lambda x: x[seat].reshape(self.workers, share, *x.shape[1:]), obs)
+        seat = jnp.minimum(jnp.arange(share * self.num_workers), envs - 1)
+        dealt = jax.tree.map(lambda x: x[seat].reshape(self.num_workers, share, *x.shape[1:]), obs)
         pi = jax.vmap(lambda worker, obs: worker.policy(obs))(state.workers, dealt)
         pi = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:envs], pi)
         action, extras = take(state.params.head, pi, key, explore)
@@ -138,7 +138,7 @@ class A3C(OnPolicy):
         steps, after = self.rule.steps(state, rollout)
 
         # Line 3
-        share = lambda x: x.reshape(x.shape[0], self.workers, -1, *x.shape[2:]).swapaxes(0, 1)  # noqa: E731
+        share = lambda x: x.reshape(x.shape[0], self.num_workers, -1, *x.shape[2:]).swapaxes(0, 1)  # noqa: E731
         gradients = jax.vmap(self.rule.gradients)
         grads, metrics = gradients(state.workers, jax.tree.map(share, steps))
         metrics = jax.tree.map(lambda x: x.sum(axis=0), metrics)
@@ -158,7 +158,7 @@ class A3C(OnPolicy):
 
         # Line 5
         turn = jnp.argsort(order)  # of each worker
-        behind = jnp.where(late, state.behind + self.workers, self.workers - 1 - turn)
+        behind = jnp.where(late, state.behind + self.num_workers, self.num_workers - 1 - turn)
 
         def fetch(found: Array, own: Array) -> Array:
             return jnp.where(late.reshape(-1, *[1] * (own.ndim - 1)), own, found[turn])
@@ -174,6 +174,6 @@ class A3C(OnPolicy):
     def schedule(self, key: Key[Array, ""]) -> tuple[Int[Array, " worker"], Array]:
         """The workers in the order of their turns, and which of them miss line 5."""
         order_key, lag_key = jax.random.split(key)
-        workers = jnp.arange(self.workers, dtype=jnp.int32)
+        workers = jnp.arange(self.num_workers, dtype=jnp.int32)
         order = jax.random.permutation(order_key, workers) if self.order == "random" else workers
-        return order, jax.random.uniform(lag_key, (self.workers,)) < self.lag
+        return order, jax.random.uniform(lag_key, (self.num_workers,)) < self.lag
