@@ -272,12 +272,13 @@ def changed(value: Any, field: dataclasses.Field) -> Any:
         "process": "gaussian",
         "baseline": "normalized",
         "order": "fixed",
+        "memory": "lstm",
     }
+    if isinstance(value, bool):
+        return not value
     if field.name in others:
         return others[field.name]
     match value:
-        case bool():
-            return not value
         case int():
             return value * 2 or 1
         case float():
