@@ -211,7 +211,7 @@ def test_check_tells_what_to_mend(capsys):
     [
         ("", "which algorithm? Usage: fathom train ALGO ENV"),
         ("ppo", "which environment? Usage: fathom train ppo ENV"),
-        ("pppo CartPole-v1", "unknown algorithm 'pppo'. Did you mean ppo?"),
+        ("pppo CartPole-v1", "unknown algorithm 'pppo'. Did you mean ppo"),
         ("ppo CartPol-v1", "Did you mean CartPole-v1"),
         ("ppo CartPole-v1 --lerning-rate 1", "Did you mean --learning-rate"),
         ("ppo CartPole-v1 --preset ppo-cartpoll", "Did you mean"),

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,9 +85,13 @@ def _command_type(kind: type) -> type:
 
 
 def _help_without_algorithm(arguments: list[str]) -> int:
-    listed = "\n".join(f"  {name:<18} {entry.summary}" for name, entry in algorithms().items())
     if "-h" not in arguments and "--help" not in arguments:
-        raise FathomError(f"which algorithm? Usage: fathom train ALGO ENV, where ALGO is one of\n{listed}")
+        names = textwrap.fill(", ".join(algorithms()), 90, initial_indent="  ", subsequent_indent="  ")
+        raise FathomError(
+            f"which algorithm? Usage: fathom train ALGO ENV, where ALGO is one of\n{names}\n"
+            "`fathom list algorithms` says what each is."
+        )
+    listed = "\n".join(f"  {name:<18} {entry.summary}" for name, entry in algorithms().items())
     description = (
         f"Train an algorithm on an environment, and evaluate it.\n\nalgorithms:\n{listed}\n\n"
         "All settings of one: fathom train ALGO --help"
