@@ -115,7 +115,8 @@ def test_continuous_probe(name):
     engine = started(dataclasses.replace(LEARNERS[name], **CONTINUOUS[name]), env)
     engine.advance(UPDATES[name], UPDATES[name])
     obs = jnp.ones((1, 1))
-    action, _, _ = act(engine.algorithm, engine.learner, (), obs, KEY, clock_of(), explore=False)
+    memory = engine.algorithm.init_memory(engine.learner, 1)
+    action, _, _ = act(engine.algorithm, engine.learner, memory, obs, KEY, clock_of(), explore=False)
     np.testing.assert_allclose(action, env.best_action(obs), atol=0.1)
 
 

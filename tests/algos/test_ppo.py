@@ -16,6 +16,7 @@ from fathom.core.spaces import Masked as MaskedSpace
 from fathom.core.types import EnvSpec, Masked
 from fathom.envs.base import spec_of
 from fathom.envs.probe.policy import ContinuousProbe, MaskedProbe
+from fathom.ops import policy
 from fathom.ops.distributions import Categorical
 from fathom.train import loop
 
@@ -70,7 +71,7 @@ def test_illegal_actions_are_never_taken(kind, explore):
     # Large weights prefer, as far as they may, what the mask forbids.
     state = eqx.tree_at(lambda s: s.params.head.layer.weight, state, replace_fn=lambda w: w * 1e4)
     _, obs = jax.vmap(env.reset)(jax.random.split(KEY, 5000))
-    action, _, extras = act(algorithm, state, (), obs, KEY, clock_of(), explore=explore)
+    action, _, extras = act(algorithm, state, ((), ()), obs, KEY, clock_of(), explore=explore)
     mask, action = np.asarray(obs.mask), np.asarray(action).reshape(5000, -1)
     offsets = [0] if kind == "masked" else [0, 2]
     for component, offset in enumerate(offsets):
@@ -187,17 +188,76 @@ def test_the_whole_loss_by_hand(normalize, value_clip):
     assert float(total) == pytest.approx(policy_loss + 0.7 * squares.mean() - 0.03 * entropy, rel=1e-5)
 
 
+def test_the_shifted_policy_by_hand():
+    """RPO: the ratio is that of a Gaussian whose mean is off by z; entropy is the policy's own."""
+    algorithm = PPO(hidden=(), normalize_advantage=False, entropy_coef=0.1, value_coef=0.0, clip=0.2)
+    params = algorithm.init(EnvSpec(Box(-1.0, 1.0, (1,)), Box(-1.0, 1.0, (2,))), KEY).params
+    obs, z = np.array([[1.0], [-0.5]]), np.array([[0.3, -0.2], [0.1, 0.4]])
+    action, advantage = np.array([[0.5, -1.0], [0.2, 0.3]]), np.array([1.5, -0.5])
+    old_log_prob = np.array([-2.0, -2.5])
+    mean = obs @ np.asarray(params.head.layer.weight) + np.asarray(params.head.layer.bias)
+    log_prob = (-0.5 * (action - mean - z) ** 2 - 0.5 * np.log(2 * np.pi)).sum(axis=1)
+    ratio = np.exp(log_prob - old_log_prob)
+    surrogate = np.minimum(ratio * advantage, np.clip(ratio, 0.8, 1.2) * advantage).mean()
+    floats = [jnp.asarray(x, jnp.float32) for x in (obs, action, old_log_prob, *[advantage] * 3)]
+    batch = Data(*floats, shift=jnp.asarray(z, jnp.float32))
+    total, metrics = algorithm.loss(params, batch, (), clock_of())
+    assert float(metrics["entropy"].sum) == pytest.approx(1 + np.log(2 * np.pi), rel=1e-5)
+    assert float(total) == pytest.approx(-surrogate - 0.1 * (1 + np.log(2 * np.pi)), rel=1e-5)
+
+
+def test_shifts_fill_their_range_and_are_drawn_anew():
+    algorithm = lift(PPO(rpo_alpha=0.25))
+    action = jnp.zeros((50, 8, 2))
+    first, second = (np.asarray(algorithm.shifts(action, jax.random.key(i))) for i in range(2))
+    assert first.shape == action.shape
+    assert np.abs(first).max() < 0.25
+    assert np.abs(np.quantile(first, [0.1, 0.9]) - [-0.2, 0.2]).max() < 0.03
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] < 0.15
+    assert PPO().shifts(action, KEY) is None
+
+
+def test_the_ratio_leaves_one_where_the_mean_is_shifted():
+    """Acting draws from the policy as it is."""
+    algorithm = dataclasses.replace(NORMALISED, clip=1e-5, rpo_alpha=0.5)
+    metrics = started(algorithm, KINDS["box"]).advance(1, 10)
+    assert metrics["clip_fraction"].sum / metrics["clip_fraction"].count > 0.99
+
+
+@pytest.mark.parametrize(("kl", "factor"), [(0.0066, 0.5), (0.0067, 1.0), (0.0149, 1.0), (0.0151, 2.0)])
+def test_the_weight_of_the_penalty_follows_the_distance(kl, factor):
+    assert float(policy.adapted_kl_coef(jnp.float32(3.0), jnp.float32(kl), 0.01)) == 3.0 * factor
+
+
+@pytest.mark.parametrize("kind", ["box", "masked"])
+def test_a_penalised_policy_keeps_near_the_old_one(kind):
+    """The penalty is of the whole distribution, and its weight is carried from update to update."""
+    free = dataclasses.replace(PROBLEM, epochs=20, clip=1e6, learning_rate=0.01, max_grad_norm=1e6)
+    kls = []
+    for coef in (1e-6, 1e3):
+        engine = started(dataclasses.replace(free, adaptive_kl=1e-3, kl_coef=coef), KINDS[kind])
+        metrics = engine.advance(1, 10)
+        assert metrics["kl_coef"].sum == np.float32(coef)
+        kls.append(float(metrics["kl"].sum[0]))
+        grows = kls[-1] > 1.5e-3
+        after = float(np.ravel(engine.learner.kl_coef)[0])
+        assert after / coef == pytest.approx(2.0 if grows else 0.5 if kls[-1] < 1e-3 / 1.5 else 1.0)
+    assert kls[0] > 1.5e-3
+    assert 0 <= kls[1] < kls[0] / 10
+
+
 def test_init_and_act_have_the_shapes_they_promise():
     algorithm = lift(PROBLEM)
     state = algorithm.init(SMALL, KEY)
     assert (state.obs_stats, state.return_stats, state.running_return) == (None, None, None)
-    assert algorithm.init_memory(state, 7) == ()
+    memory = algorithm.init_memory(state, 7)
+    assert memory == ((), ())
     obs = jnp.zeros((7, 1))
-    action, memory, extras = act(algorithm, state, (), obs, KEY, clock_of(), explore=True)
+    action, memory, extras = act(algorithm, state, memory, obs, KEY, clock_of(), explore=True)
     assert action.shape == extras["log_prob"].shape == (7,)
     assert action.dtype == jnp.int32
-    assert memory == ()
-    greedy, _, nothing = act(algorithm, state, (), obs, KEY, clock_of(), explore=False)
+    assert memory == ((), ())
+    greedy, _, nothing = act(algorithm, state, memory, obs, KEY, clock_of(), explore=False)
     np.testing.assert_array_equal(greedy, state.params.policy(obs).mode())
     assert nothing == {}
 
@@ -239,9 +299,9 @@ def test_observations_are_normalised_once():
     obs = jnp.linspace(-20.0, 20.0, 41)[:, None]
     mean, deviation = np.asarray(state.obs_stats.mean), np.sqrt(np.asarray(state.obs_stats.var) + 1e-8)
     by_hand = jnp.asarray(np.clip((np.asarray(obs) - mean) / deviation, -3.0, 3.0))
-    got = act(algorithm, state, (), obs, KEY, clock_of(), explore=True)[2]["log_prob"]
+    got = act(algorithm, state, ((), ()), obs, KEY, clock_of(), explore=True)[2]["log_prob"]
     np.testing.assert_allclose(
-        got, act(plain, bare, (), by_hand, KEY, clock_of(), explore=True)[2]["log_prob"], rtol=1e-5
+        got, act(plain, bare, ((), ()), by_hand, KEY, clock_of(), explore=True)[2]["log_prob"], rtol=1e-5
     )
 
 
@@ -278,6 +338,10 @@ WRONG = [
     ({"gamma": 1.01}, ["gamma", "1.01", "between 0 and 1"]),
     ({"gae_lambda": -0.5}, ["gae_lambda", "-0.5", "between 0 and 1"]),
     ({"value_coef": -1.0}, ["value_coef", "-1.0", "negative"]),
+    ({"adaptive_kl": 0.0}, ["adaptive_kl", "0.0", "above 0"]),
+    ({"kl_coef": -1.0}, ["kl_coef", "-1.0", "above 0"]),
+    ({"rpo_alpha": 0.0}, ["rpo_alpha", "0.0", "above 0"]),
+    ({"rpo_alpha": 0.5}, ["rpo_alpha", "Gaussians", "Discrete", "leave it out"]),
     ({"entropy_coef": -0.01}, ["entropy_coef", "-0.01", "negative"]),
 ]
 
@@ -362,5 +426,5 @@ def test_continuous_probe():
     assert (drawn.min(), drawn.max()) == (np.float32(-0.4), 2.0)
     engine.advance(150, 150)
     obs = jnp.ones((1, 1))
-    action, _, _ = act(engine.algorithm, engine.learner, (), obs, KEY, clock_of(), explore=False)
+    action, _, _ = act(engine.algorithm, engine.learner, ((), ()), obs, KEY, clock_of(), explore=False)
     np.testing.assert_allclose(action, env.best_action(obs), atol=0.1)

@@ -65,11 +65,11 @@ def test_values_are_those_of_each_episode_s_own_past(engine):
     over = rollout.terminated | rollout.truncated
     assert over.any(axis=0).all()
     assert rollout.truncated.any()
-    memories = params.memories(rollout.obs, rollout.memory, over)
+    memories = params.memories(rollout.obs, rollout.memory[0], over)
     values = params.values(rollout.obs, memories)
     finals = params.values(rollout.final_obs, params.remember(rollout.final_obs, memories))
 
-    memory = rollout.memory
+    memory, _ = rollout.memory
     for t in range(plan.rows):
         at = lambda tree, t=t: jax.tree.map(lambda x: x[t], tree)  # noqa: E731
         memory = params.remember(at(rollout.obs), memory)

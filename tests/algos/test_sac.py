@@ -38,6 +38,7 @@ from .replayed import (
 SMALL = SAC(
     hidden=(5,), learning_rate=0.01, tau=0.25, gamma=0.9, buffer_size=64, batch_size=8, learning_starts=8
 )
+NONE = ((), ())  # no drifting noise and no noise matrices
 LEARNER = SAC(
     num_envs=4,
     buffer_size=1024,
@@ -141,13 +142,13 @@ def test_actions_are_uniform_at_first_and_then_the_policys():
     algorithm, state = lift(SMALL), state_of()
     state = eqx.tree_at(lambda s: s.params.actor.head.bias, state, jnp.array([1.0, -1.0, -3.0, -3.0]))
     obs = jnp.zeros((4000, 3))
-    first, memory, extras = act(algorithm, state, (), obs, KEY, clock_of(), explore=True)
-    assert (memory, extras) == ((), {})
+    first, memory, extras = act(algorithm, state, NONE, obs, KEY, clock_of(), explore=True)
+    assert (memory, extras) == (NONE, {})
     middle, spread = (LOW + HIGH) / 2, (HIGH - LOW) / np.sqrt(12)
     np.testing.assert_allclose(first.mean(axis=0), middle, atol=0.05 * spread.max())
     np.testing.assert_allclose(first.std(axis=0), spread, rtol=0.05)
-    then, _, _ = act(algorithm, state, (), obs, KEY, clock_of(gradient_step=1), explore=True)
-    greedy, _, _ = act(algorithm, state, (), obs, KEY, clock_of(), explore=False)
+    then, _, _ = act(algorithm, state, NONE, obs, KEY, clock_of(gradient_step=1), explore=True)
+    greedy, _, _ = act(algorithm, state, NONE, obs, KEY, clock_of(), explore=False)
     mean = net(state.params.actor, obs[:1])[0, :2]
     np.testing.assert_allclose(
         greedy, jnp.broadcast_to(LOW + (jnp.tanh(mean) + 1) / 2 * (HIGH - LOW), greedy.shape), rtol=1e-5
@@ -164,17 +165,17 @@ def test_drifting_noise_is_the_memory_of_an_episode_and_not_of_evaluation():
     state = eqx.tree_at(
         lambda s: s.params.actor.head.bias, state, jnp.array([0.0, 0.0, -20.0, -20.0])
     )  # hardly random of itself
-    obs, memory = jnp.zeros((500, 3)), jnp.full((500, 2), 0.2)
-    action, after, _ = act(algorithm, state, memory, obs, KEY, clock_of(), explore=True)
+    obs, memory = jnp.zeros((500, 3)), (jnp.full((500, 2), 0.2), ())
+    action, (after, _), _ = act(algorithm, state, memory, obs, KEY, clock_of(), explore=True)
     np.testing.assert_allclose(unit(action), after, atol=1e-4)
     np.testing.assert_allclose(after.mean(axis=0), 0.85 * 0.2, atol=0.01)
     assert float(after.std()) == pytest.approx(0.05, rel=0.1)
-    _, same, _ = act(algorithm, state, memory, obs, KEY, clock_of(), explore=False)
-    np.testing.assert_array_equal(same, memory)
+    _, (same, _), _ = act(algorithm, state, memory, obs, KEY, clock_of(), explore=False)
+    np.testing.assert_array_equal(same, memory[0])
     engine = started(dataclasses.replace(SMALL, noise=0.05, num_envs=2, train_every=2), Sleeper(length=4))
     for step in range(1, 9):
         engine.advance(1, 8)
-        memory = np.asarray(engine.carry.seeds.memory)
+        memory = np.asarray(engine.carry.seeds.memory[0])
         assert memory.shape == (2, 2)
         assert np.all(memory == 0.0) == (step % 4 == 0)
 
@@ -241,7 +242,7 @@ def test_dict_observations_and_pictures():
     state = algorithm.init(spec, KEY)
     keys = jax.random.split(KEY, 3)
     obs = jax.vmap(space.sample)(keys)
-    action, _, _ = act(algorithm, state, (), obs, KEY, clock_of(), explore=False)
+    action, _, _ = act(algorithm, state, NONE, obs, KEY, clock_of(), explore=False)
     batch = Batch(obs, action, jnp.ones(3), jnp.full(3, 0.9), obs, jnp.ones(3))
     after, metrics, _ = update(algorithm, state, batch, KEY, clock_of())
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
@@ -266,7 +267,9 @@ def test_the_best_action_of_a_box_that_is_not_symmetric():
     assert filled.min() >= -0.4
     assert filled.max() <= 2.0
     assert filled.min() < -0.2  # some of the uniform ones
-    action, _, _ = act(engine.algorithm, engine.learner, (), jnp.ones((1, 1)), KEY, clock_of(), explore=False)
+    action, _, _ = act(
+        engine.algorithm, engine.learner, NONE, jnp.ones((1, 1)), KEY, clock_of(), explore=False
+    )
     assert float(action[0, 0]) == pytest.approx(1.5, abs=0.1)
     value = engine.learner.params.critics[0]((jnp.ones((1, 1)), from_env(Box(-0.4, 2.0, (1,)), action)))
     assert float(value[0, 0]) == pytest.approx(0.0, abs=0.1)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fathom.core.spaces import Discrete
+from fathom.core.spaces import Box, Discrete
 from fathom.core.types import TimeStep
 from fathom.envs.base import Env
 from fathom.envs.finite import FiniteEnv, Outcomes
@@ -78,6 +78,26 @@ class Unseen(Env):
         state, step = self.env.step(key, state, action)
         nothing = jnp.zeros((), jnp.int32)
         return state, TimeStep(nothing, step.reward, step.terminated, step.truncated, step.info)
+
+
+class Steered(Env):
+    """The environment within, its first two actions chosen by the sign of a real number."""
+
+    env: Env
+
+    @property
+    def obs_space(self) -> Any:
+        return self.env.obs_space
+
+    @property
+    def action_space(self) -> Box:
+        return Box(-1.0, 1.0, (1,))
+
+    def reset(self, key: Array) -> tuple[Any, Any]:
+        return self.env.reset(key)
+
+    def step(self, key: Array, state: Any, action: Array) -> tuple[Any, TimeStep]:
+        return self.env.step(key, state, (action[0] > 0).astype(jnp.int32))
 
 
 def sample(space: Any, seed: int) -> Any:

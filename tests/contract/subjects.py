@@ -42,6 +42,7 @@ from fathom.train.engine import Engine, make_engine
 
 HORIZON = 40
 FINITE = "tests.contract.finite:cut_walk"
+STEERED = "Pendulum-v1"
 BANDIT = "tests.contract.finite:cut_bandit"
 REPLAYED: dict[str, Any] = {
     "num_envs": 2,
@@ -126,6 +127,7 @@ SUBJECTS = {
             memory="gru",
             memory_units=4,
             target_kl=0.02,
+            adaptive_kl=0.01,
             value_clip=0.3,
             entropy_coef=0.01,
             anneal_lr=True,
@@ -159,16 +161,14 @@ SUBJECTS = {
             scale_obs=True,
         ),
     ),
-    "sac": Subject(
-        SAC(**REPLAYED), SAC(**REPLAYED, **SWITCHES, target_entropy=-0.5, noise=0.3), "Pendulum-v1"
-    ),
+    "sac": Subject(SAC(**REPLAYED), SAC(**REPLAYED, **SWITCHES, target_entropy=-0.5, noise=0.3), STEERED),
     "tqc": Subject(
         TQC(**REPLAYED, critics=2, quantiles=5),
         TQC(**REPLAYED, **SWITCHES, critics=2, quantiles=5, target_entropy=-0.5),
-        "Pendulum-v1",
+        STEERED,
     ),
-    "td3": Subject(TD3(**REPLAYED), TD3(**REPLAYED, **SWITCHES), "Pendulum-v1"),
-    "ddpg": Subject(DDPG(**REPLAYED), DDPG(**REPLAYED, **SWITCHES), "Pendulum-v1"),
+    "td3": Subject(TD3(**REPLAYED), TD3(**REPLAYED, **SWITCHES), STEERED),
+    "ddpg": Subject(DDPG(**REPLAYED), DDPG(**REPLAYED, **SWITCHES), STEERED),
     "discrete_sac": Subject(DiscreteSAC(**REPLAYED), DiscreteSAC(**REPLAYED, **SWITCHES)),
     "q_learning": Subject(
         QLearning(num_envs=2, num_steps=4), QLearning(num_envs=2, num_steps=4, anneal_lr=True), FINITE
@@ -234,7 +234,12 @@ COMPARED = (*KINDS, "sarsa_lambda")
 EVERY = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in sorted(SUBJECTS)]
 every_algorithm = pytest.mark.parametrize("name", EVERY)
 
-NETWORKS = sorted(n for n, subject in SUBJECTS.items() if subject.env in ("CartPole-v1", "Pendulum-v1"))
+# The same for what concerns learners with networks, one with continuous actions among the quick ones.
+NETWORKS = [
+    pytest.param(name, marks=() if name in (*KINDS, "sac") else pytest.mark.slow)
+    for name in sorted(SUBJECTS)
+    if SUBJECTS[name].env in ("CartPole-v1", STEERED)
+]
 
 assert set(SUBJECTS) == set(algorithms()), "a registered algorithm without a contract test"
 
@@ -273,6 +278,7 @@ def changed(value: Any, field: dataclasses.Field) -> Any:
         "baseline": "normalized",
         "order": "fixed",
         "memory": "lstm",
+        "std": "state" if value == "global" else "gsde",
     }
     if isinstance(value, bool):
         return not value

@@ -17,6 +17,7 @@ from fathom.train import loop
 from .subjects import HORIZON, SUBJECTS, changed
 
 ALGORITHMS = sorted(SUBJECTS)
+OF_GAUSSIANS = ("log_std", "std", "sde_steps", "rpo_alpha")
 
 
 def fields_of(kind: type) -> list[str]:
@@ -31,7 +32,9 @@ def test_every_field_is_read(name: str, field: str) -> None:
     algorithm = SUBJECTS[name].every_switch
     spec = dataclasses.fields(type(algorithm))
     entry = next(f for f in spec if f.name == field)
-    env = make("Pendulum-v1" if field == "log_std" else SUBJECTS[name].env)
+    env = make("Pendulum-v1" if field in OF_GAUSSIANS else SUBJECTS[name].env)
+    if field == "sde_steps":
+        algorithm = dataclasses.replace(algorithm, std="gsde")
     value = getattr(algorithm, field)
     if isinstance(value, float) and not entry.metadata.get("static"):
         assert field in used_floats(name, env), f"{field} is read by nothing"

@@ -14,11 +14,11 @@ from fathom.core.errors import FathomError
 from fathom.envs.base import Env
 from fathom.envs.bridge import as_env
 from fathom.runs.folder import RunFolder
-from fathom.train import memory
+from fathom.train import loop, memory
 from fathom.train.engine import HostEngine, NonFinite, make_engine
 from fathom.train.report import Report
-from tests.contract.finite import Unseen
-from tests.contract.subjects import FINITE, HORIZON, NETWORKS, SUBJECTS, bits, every_algorithm
+from tests.contract.finite import Steered, Unseen
+from tests.contract.subjects import FINITE, HORIZON, NETWORKS, STEERED, SUBJECTS, bits, every_algorithm
 
 from .probes import Cornered, Diary, Faulty, Metronome
 
@@ -37,10 +37,12 @@ class Recorder:
 
 
 def fit(name: str, env: Any) -> Any:
-    """The environment, or what a table can take of it."""
-    if SUBJECTS[name].env != FINITE:
-        return env
-    return Unseen(env) if isinstance(env, Env) else as_env(partial(UnseenOnHost, env.make))
+    """The environment, or what the algorithm can take of it."""
+    if SUBJECTS[name].env == FINITE:
+        return Unseen(env) if isinstance(env, Env) else as_env(partial(UnseenOnHost, env.make))
+    if SUBJECTS[name].env == STEERED:
+        return Steered(env) if isinstance(env, Env) else as_env(partial(SteeredOnHost, env.make))
+    return env
 
 
 class UnseenOnHost(gymnasium.Wrapper):
@@ -57,11 +59,23 @@ class UnseenOnHost(gymnasium.Wrapper):
         return (0, *self.env.step(action)[1:])
 
 
+class SteeredOnHost(gymnasium.ActionWrapper):
+    """The environment made, its first two actions chosen by the sign of a real number."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__(make())
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+    def action(self, action: Any) -> int:
+        return int(action[0] > 0)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("chunk", [1, 40])
 def test_a_nan_observation_stops_the_run_at_that_very_update(name: str, chunk: int) -> None:
     algorithm = SUBJECTS[name].algorithm
-    engine = make_engine(algorithm, Metronome(length=0.0, nan_obs_at=21.0), seeds=1, seed=5)
+    env = fit(name, Metronome(length=0.0, nan_obs_at=21.0))
+    engine = make_engine(algorithm, env, seeds=1, seed=5)
     engine.start()
     rows = engine.plan.rows
     expected = -(-21 // rows)  # the update that makes the 21st step of every environment
@@ -118,6 +132,35 @@ def test_the_guard_watches_host_environments_too(what: str) -> None:
         engine.close()
 
 
+@pytest.mark.parametrize("path", ["native", "gymnasium"])
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_a_policy_that_gives_no_action_is_blamed_and_not_the_environment(env: str, path: str) -> None:
+    """Its NaN goes through the environment, or makes it fail, before any metric shows it."""
+    engine = make_engine(PPO, as_env(env, path), seeds=2, seed=10, workers="in-process")
+    engine.start()
+    try:
+        engine.advance(2, HORIZON)
+        engine.carry = eqx.tree_at(
+            lambda c: c.seeds.learner.params.head.layer.bias,
+            engine.carry,
+            replace_fn=lambda b: b.at[1].set(jnp.nan),
+        )
+        with pytest.raises(NonFinite, match=r"seed 11, first in (action|metrics)") as caught:
+            engine.advance(1, HORIZON)
+    finally:
+        engine.close()
+    assert "It arose in learning: lower learning_rate" in str(caught.value)
+    assert "now also in learner.params." in str(caught.value)
+    assert ("first in action" in str(caught.value)) == ((env, path) != ("CartPole-v1", "native"))
+
+
+def test_rows_that_are_not_finite_are_found_by_environment() -> None:
+    a, b = np.zeros((4, 3, 2), np.float32), np.zeros((4, 3), np.float32)
+    a[2, 0, 1], b[1, 0], b[3, 2] = np.nan, np.inf, np.nan
+    found = loop.first_not_finite((jnp.asarray(a), jnp.asarray(b), jnp.zeros((4, 3), jnp.int32)))
+    np.testing.assert_array_equal(found, [1, loop.NEVER, 3])
+
+
 def test_a_native_observation_without_a_legal_action_is_named() -> None:
     engine = make_engine(PPO, Cornered(), seeds=1, seed=5)
     engine.start()
@@ -130,7 +173,8 @@ def test_a_native_observation_without_a_legal_action_is_named() -> None:
 @pytest.mark.parametrize("path", ["native", "gymnasium"])
 def test_an_absurd_learning_rate_is_said_to_be_one(name: str, path: str, tmp_path: Path) -> None:
     """The last good checkpoint stays, loads, and with a sane learning rate the run goes on from it."""
-    agent = Agent(SUBJECTS[name].algorithm, "CartPole-v1", backend=path, out=tmp_path / "run")
+    subject = SUBJECTS[name]
+    agent = Agent(subject.algorithm, subject.env, backend=path, out=tmp_path / "run")
     steps = agent.engine.plan.steps
     agent.learn(steps * 8, horizon=steps * 40)
     good = bits(agent.engine.carry)
@@ -140,8 +184,8 @@ def test_an_absurd_learning_rate_is_said_to_be_one(name: str, path: str, tmp_pat
         agent.learn(chunk_seconds=1e-9, listeners=[recorder])
     text = str(caught.value)
     assert "lower learning_rate" in text
-    assert "metrics['" in text
-    assert "now also in learner.params" in text
+    assert "metrics['" in text or "first in action" in text
+    assert "now also in learner.params" in text or "after update" in text  # huge, and finite still
     assert f"update {agent.engine.update}," in text
     # No chunk with a NaN in it was told to anybody, nor kept.
     assert all(np.all(np.isfinite(s)) for r in recorder.reports for s in r.sums.values())

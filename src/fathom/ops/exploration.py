@@ -141,6 +141,44 @@ def ornstein_uhlenbeck(
     return noise - theta * noise + std * jax.random.normal(key, noise.shape)
 
 
+class NoiseMatrix(eqx.Module):
+    """A matrix of standard normal numbers for each environment, kept for a number of steps."""
+
+    matrix: Float[Array, "env features component"]
+    age: Int[Array, " env"]  # steps for which it has been kept
+
+    @staticmethod
+    def none(num_envs: int, features: int, components: int) -> "NoiseMatrix":
+        """None yet: `held` draws one."""
+        return NoiseMatrix(jnp.zeros((num_envs, features, components)), jnp.zeros(num_envs, jnp.int32))
+
+    def held(self, key: Key[Array, ""], steps: int) -> "NoiseMatrix":
+        """The matrices to use now: drawn anew in those environments where they are `steps` steps old."""
+        due = self.age % steps == 0
+        draw = lambda key: jnp.where(  # noqa: E731
+            due[:, None, None], jax.random.normal(key, self.matrix.shape), self.matrix
+        )
+        matrix = jax.lax.cond(due.any(), draw, lambda _: self.matrix, key)
+        return NoiseMatrix(matrix, jnp.where(due, 1, self.age + 1))
+
+    def noise(
+        self, features: Float[Array, "env features"], log_std: Float[Array, "features component"]
+    ) -> Float[Array, "env component"]:
+        """(σ ∘ ε)ᵀ z(s), which is normal with the deviation that `matrix_log_std` tells."""
+        return jnp.einsum("ef,efc,fc->ec", features, self.matrix, jnp.exp(log_std))
+
+
+def matrix_log_std(
+    features: Float[Array, "*batch features"], log_std: Float[Array, "features component"]
+) -> Float[Array, "*batch component"]:
+    """The log of √(Σ_i z_i(s)² σ_ij²), the deviation of state-dependent exploration in a state.
+
+    Raffin, Kober & Stulp 2022, arXiv:2005.05719. At least log 1e-3, where all features are 0.
+    """
+    variance = jnp.square(features) @ jnp.exp(2.0 * log_std)
+    return 0.5 * jnp.log(variance + 1e-6)
+
+
 def _zeta(uniform: Float[Array, "*batch"], mu: Float[Array, ""] | float) -> Int[Array, "*batch"]:
     """Draw n of 1 … LONGEST with P(n) ∝ n^−μ, by inversion of its distribution function."""
     weight = jnp.arange(1, LONGEST + 1, dtype=jnp.float32) ** -jnp.asarray(mu, jnp.float32)

@@ -65,6 +65,16 @@ def approx_kl(log_ratio: Float[Array, "*batch"]) -> Float[Array, ""]:
     return jnp.mean(jnp.expm1(jnp.minimum(log_ratio, 88.0)) - log_ratio)
 
 
+def adapted_kl_coef(
+    coef: Float[Array, ""], kl: Float[Array, ""], target: Float[Array, ""] | float
+) -> Float[Array, ""]:
+    """β of the next update: halved where KL < d_targ / 1.5, doubled where KL > 1.5 · d_targ.
+
+    Schulman et al. 2017, arXiv:1707.06347, section 4.
+    """
+    return jnp.where(kl < target / 1.5, coef / 2.0, jnp.where(kl > 1.5 * target, coef * 2.0, coef))
+
+
 def clip_fraction(ratio: Float[Array, "*batch"], clip: Float[Array, ""] | float) -> Float[Array, ""]:
     """The part of the ratios that lies outside [1 − ε, 1 + ε]."""
     return jnp.mean((jnp.abs(ratio - 1.0) > clip).astype(jnp.float32))

@@ -29,6 +29,10 @@ from fathom.train.memory import require_memory
 _COPY_AT_MOST = 2**30  # bytes of replay that the host path copies to compile ahead of the first update
 
 
+_GIVEN = "The environment gave it: check it with `fathom check`."
+_LEARNT = "It arose in learning: lower learning_rate or max_grad_norm, or scale the rewards."
+
+
 class NonFinite(FathomError):
     """Training met a NaN or an Inf, and stopped at that very update."""
 
@@ -136,42 +140,51 @@ class Engine(abc.ABC):
         """Release what the run holds outside of this process's memory."""
 
     def _diagnosis(self, health: Health) -> str:
-        update = self.update
-        flags = {"obs": health.obs, "reward": health.reward}
+        flags = {"obs": health.obs, "action": health.action, "reward": health.reward}
         flags |= {f"metrics[{name!r}]": flag for name, flag in health.metrics.items()}
         good = np.logical_and.reduce([health.legal, *flags.values()])
-        seeds = [self.seed + int(i) for i in np.flatnonzero(~np.atleast_1d(good))]
-        where = (
-            f"update {update}, environment step {update * self.plan.steps:,}, "
-            f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-        )
+        where = self._where(good)
         if not np.all(health.legal):
             return (
                 f"an observation without a legal action at {where}: its mask is all False. End the episode "
                 "there (terminated), or leave one action legal."
             )
         bad = [name for name, flag in flags.items() if not np.all(flag)]
+        if "action" in bad:
+            bad.remove("action")
+            bad.insert(0, "action")
+        given = "action" not in bad and ("obs" in bad or "reward" in bad)
+        source = _GIVEN if given else _LEARNT
+        rewards = f"[{np.min(health.reward_min):.4g}, {np.max(health.reward_max):.4g}]"
+        return (
+            f"NaN or Inf at {where}, first in {', '.join(bad)}{self._spoilt()}. Finite rewards of that "
+            f"update were in {rewards}. {source}"
+        )
+
+    def _where(self, good: np.ndarray) -> str:
+        """The update and step that the run has come to, and the seeds that are not good, for an error."""
+        seeds = [self.seed + int(i) for i in np.flatnonzero(~np.atleast_1d(good))]
+        return (
+            f"update {self.update}, environment step {self.update * self.plan.steps:,}, "
+            f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        )
+
+    def _spoilt(self) -> str:
+        """Which arrays of the learner are not finite, for an error."""
         leaves = jax.tree_util.tree_leaves_with_path(self.carry.seeds.learner)
         arrays = [
             f"learner{jax.tree_util.keystr(path)}"
             for path, leaf in leaves
             if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all())
         ]
-        source = (
-            "The environment gave it: check it with `fathom check`."
-            if "obs" in bad or "reward" in bad
-            else "It arose in learning: lower learning_rate or max_grad_norm, or scale the rewards."
-        )
-        rewards = f"[{np.min(health.reward_min):.4g}, {np.max(health.reward_max):.4g}]"
-        return (
-            f"NaN or Inf at {where}, first in {', '.join(bad)}"
-            + (f"; now also in {', '.join(arrays[:4])}" if arrays else "")
-            + (f" and {len(arrays) - 4} more" if len(arrays) > 4 else "")
-            + f". Finite rewards of that update were in {rewards}. {source}"
-        )
+        more = f" and {len(arrays) - 4} more" if len(arrays) > 4 else ""
+        return f"; now also in {', '.join(arrays[:4])}{more}" if arrays else ""
 
 
-@partial(jax.jit, static_argnames=("plan", "seeds"))
+_init_jit: Any = partial(jax.jit, compiler_options=runtime.once())
+
+
+@partial(_init_jit, static_argnames=("plan", "seeds"))
 def _init_native(algorithm: Algorithm, env: Env, keys: Array, plan: Plan, seeds: int) -> Carry:
     spec = spec_of(env)
 
@@ -261,7 +274,7 @@ class NativeEngine(Engine):
 _host_jit: Any = partial(jax.jit, compiler_options=runtime.one_thread())
 
 
-@partial(jax.jit, static_argnames=("plan", "seeds"))
+@partial(_init_jit, static_argnames=("plan", "seeds"))
 def _init_host(algorithm: Algorithm, keys: Array, obs: PyTree, spec: Any, plan: Plan, seeds: int) -> Carry:
     def one(key: Array, obs: PyTree) -> Seed:
         return loop.init_seed(algorithm, spec, plan, key, None, obs)
@@ -593,17 +606,36 @@ class HostEngine(Engine):
             action, memory, extras = _act_host(
                 fixed, self._leaves, memory, obs, over, keys, np.int32(t), **options
             )
-            (reward, terminated, truncated, final), following = self._step(action)
+            (reward, terminated, truncated, final), following = self._step(action, obs)
             self._store(t, (obs, action, reward, terminated, truncated, final, extras))
             obs, over = following, terminated | truncated
         self.obs = obs
         return memory
 
-    def _step(self, action: PyTree) -> tuple[tuple, PyTree]:
+    def _step(self, action: PyTree, obs: PyTree) -> tuple[tuple, PyTree]:
         """Step the environments: what the step gave, and the observations to act on next."""
-        step = self.vector.step(self._join(action))
+        try:
+            step = self.vector.step(self._join(action))
+        except FathomError as error:
+            self._require_actions(action, obs, error)
+            raise
         given = (step.reward, step.terminated, step.truncated, step.final_obs)
         return self._split(given), self._split(step.obs)
+
+    def _require_actions(self, action: PyTree, obs: PyTree, error: FathomError) -> None:
+        """Raise NonFinite where an environment failed at what was no action: that was not its mistake."""
+        start = self.spec.action_space.start if isinstance(self.spec.action_space, spaces.Discrete) else 0
+        sane = [
+            np.isfinite(x) if np.issubdtype(x.dtype, np.floating) else x >= start
+            for x in map(np.asarray, jax.tree.leaves(action))
+        ]
+        good = np.logical_and.reduce([x.reshape(self.seeds, -1).all(axis=1) for x in sane])
+        if not good.all():
+            seen = bool(loop.finite(obs))
+            what, source = ("action", _LEARNT) if seen else ("obs", _GIVEN)
+            raise NonFinite(
+                f"NaN or Inf after {self._where(good)}, first in {what}{self._spoilt()}. {source}"
+            ) from error
 
     def _advance_online(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
         self._compile(horizon)
@@ -617,7 +649,7 @@ class HostEngine(Engine):
                 self._leaves, learnt, action, extras = _online_host(
                     fixed, self._leaves, learnt, step, self.obs, np.int32(t), **options
                 )
-                given, following = self._step(action)
+                given, following = self._step(action, self.obs)
                 self._store(t, (self.obs, action, *given, {}))
                 step = Transition(self.obs, action, *given, extras)  # pyright: ignore[reportCallIssue]
                 self.obs = following

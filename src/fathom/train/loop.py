@@ -11,6 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from fathom.algos.base import Algorithm, Metrics, OffPolicy, Online, OnPolicy
@@ -89,11 +90,15 @@ class Carry(eqx.Module):
     shared: Shared
 
 
+NEVER = np.iinfo(np.int32).max  # a row that no rollout has
+
+
 class Health(eqx.Module):
     """What the guard against NaN and Inf needs, of one update; True means finite."""
 
     legal: Bool[Array, "..."]  # whether every observation acted on had a legal action
     obs: Bool[Array, "..."]
+    action: Bool[Array, "..."]  # no action in any environment before its first observation that is not
     reward: Bool[Array, "..."]
     metrics: dict[str, Bool[Array, "..."]]
     reward_min: Float[Array, "..."]
@@ -102,7 +107,7 @@ class Health(eqx.Module):
     @property
     def ok(self) -> Bool[Array, ""]:
         """Whether all is finite, for all seeds."""
-        flags = [self.legal, self.obs, self.reward, *self.metrics.values()]
+        flags = [self.legal, self.obs, self.action, self.reward, *self.metrics.values()]
         return jnp.stack([flag.all() for flag in flags]).all()
 
 
@@ -335,6 +340,7 @@ def health_of(rollout: Rollout | Transition, metrics: Metrics) -> Health:
     return Health(
         legal=mask.all(),
         obs=finite((rollout.obs, rollout.final_obs)),
+        action=jnp.all(first_not_finite(rollout.action) >= first_not_finite(rollout.obs)),
         reward=finite(rollout.reward),
         metrics={name: jnp.isfinite(metric.sum) for name, metric in metrics.items()},
         reward_min=jnp.where(known, rollout.reward, jnp.inf).min(),
@@ -346,6 +352,15 @@ def finite(tree: Any) -> Bool[Array, ""]:
     """Whether every floating-point number in a tree is finite."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.stack([jnp.isfinite(x).all() for x in floats] or [jnp.asarray(True)]).all()
+
+
+def first_not_finite(tree: PyTree) -> Int[Array, " env"]:
+    """The row of [time, env, ...] in which a number is not finite first, by environment; NEVER in none."""
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    if not floats:
+        return jnp.asarray(NEVER)
+    spoilt = jnp.stack([~jnp.isfinite(x).reshape(*x.shape[:2], -1).all(axis=-1) for x in floats]).any(axis=0)
+    return jnp.where(spoilt.any(axis=0), jnp.argmax(spoilt, axis=0).astype(jnp.int32), NEVER)
 
 
 def init_seed(

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from fathom.algos.base import (
     Metrics,
@@ -18,9 +18,13 @@ from fathom.algos.base import (
     require_replay,
 )
 from fathom.core.errors import FathomError
+from fathom.core.keys import named
 from fathom.core.spaces import Box, Tuple, flat_size, flatten, to_unit
-from fathom.core.types import Action, Clock, EnvSpec, Metric
+from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs
+from fathom.nn.network import Actor, NoisyActor
 from fathom.ops import schedules, td
+from fathom.ops.distributions import TanhGaussian
+from fathom.ops.exploration import NoiseMatrix
 
 ADAM = optax.scale_by_adam()  # the direction; `optim.descend` applies the step size
 
@@ -71,8 +75,22 @@ def from_env(space: Box, action: Action) -> Float[Array, "*batch component"]:
     return flatten(space, to_unit(space, action))
 
 
+Sampler = Callable[[Key[Array, ""]], Array]
+
+
+def explorer(
+    actor: Actor, pi: TanhGaussian, obs: Obs, noise: PyTree, key: Key[Array, ""], steps: int
+) -> tuple[Sampler, PyTree]:
+    """What draws an action of the policy `pi`, and the noise matrices it was drawn with; () without any."""
+    if not isinstance(noise, NoiseMatrix) or not isinstance(actor, NoisyActor):
+        return pi.sample, ()
+    noise = noise.held(named(key, "gsde"), steps)
+    action = jnp.tanh(pi.normal.mean + actor.noise(obs, noise))
+    return lambda _: action, noise
+
+
 def uniform_at_first(
-    policy: Callable[[Key[Array, ""]], Array], key: Key[Array, ""], shape: tuple[int, ...], clock: Clock
+    policy: Sampler, key: Key[Array, ""], shape: tuple[int, ...], clock: Clock
 ) -> Float[Array, "env component"]:
     """What the policy draws with the key, in [−1, 1]; uniform numbers until the first gradient step."""
     uniform = lambda key: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)  # noqa: E731

@@ -2,11 +2,13 @@
 
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from fathom.algos.actor_critic.common import (
+    explorer,
     from_env,
     judged_space,
     regression,
@@ -18,7 +20,7 @@ from fathom.algos.base import Metrics, require_fraction, require_positive
 from fathom.core.spaces import Box, flat_size
 from fathom.core.types import Action, Batch, Clock, EnvSpec, Obs
 from fathom.nn.heads import to_env
-from fathom.nn.network import Critics, Network, init_critics, judge, tanh_gaussian
+from fathom.nn.network import Actor, Critics, NoisyActor, init_actor, init_critics, judge, tanh_gaussian
 from fathom.ops import exploration, td
 
 
@@ -39,8 +41,10 @@ class SAC(Soft):
     The policy is the tanh of a Gaussian, in [−1, 1], scaled to the box of actions; the log-probability is
     taken from the value before tanh (Appendix C). Switches: a fixed `alpha`; `n_step` sums n rewards before
     it bootstraps; `noise` adds drifting noise to exploring actions (Lillicrap et al. 2016), which reaches
-    what independent draws do not. Deviations: actions are uniform until the first gradient step, unless there
-    is such noise; it is log α that Adam moves; a truncated episode bootstraps.
+    what independent draws do not; `std` "gsde" draws a matrix of noise and keeps it for `sde_steps` steps, so
+    that exploration is a function of the state meanwhile (Raffin et al. 2022, arXiv:2005.05719). Deviations:
+    actions are uniform until the first gradient step, unless there is drifting noise; it is log α that Adam
+    moves; a truncated episode bootstraps.
     """
 
     learning_rate: float = 3e-4  # Adam's step size λ for all parameters; 1e-4 to 1e-3
@@ -51,6 +55,9 @@ class SAC(Soft):
     target_entropy: float | None = None  # H̄ of Eq. 17, in [−1, 1] units, nats; none for −dim(A)
     noise: float | None = None  # σ of drifting noise in exploring actions, [−1, 1] units; 0.5, or none
     theta: float = 0.15  # θ of that noise: the part of it that is lost at each step; 0.05 to 1
+    std: Literal["state", "gsde"] = "state"  # σ as a function of the state, or by noise matrices (gSDE)
+    sde_steps: int = 16  # steps for which gSDE keeps a noise matrix; 4 to 64
+    log_std: float = eqx.field(default=0.0, static=True)  # log σ at first; of gSDE's entries −4 to −2
     num_envs: int = 1  # environments side by side; the updates per step stay the same
     buffer_size: int = 1_000_000  # |D|, transitions kept, of all environments together
     batch_size: int = 256  # transitions in a minibatch; 64 to 512
@@ -68,6 +75,7 @@ class SAC(Soft):
         require_finite_box("SAC", spec)
         self.check_ranges()
         self.check_temperature()
+        require_positive(self, "sde_steps")
         require_positive(self, "noise")
         require_fraction(self, "theta")
 
@@ -75,28 +83,34 @@ class SAC(Soft):
         """Line 1: orthogonal weights; a first policy near the tanh of a standard normal, all but uniform."""
         actor_key, critic_key = jax.random.split(key)
         net = (self.hidden, self.activation, self.scale_obs)
-        actor = Network.init(actor_key, spec.obs_space, 2 * flat_size(spec.action_space), *net, gain=0.01)
+        actor = init_actor(
+            actor_key, spec.obs_space, flat_size(spec.action_space), *net, self.std, self.log_std
+        )
         critics = init_critics(critic_key, 2, judged_space(spec), 1, *net)
         return self.begin(actor, critics, spec.action_space)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """The drifting noise of each environment, 0 at an episode's start; nothing where there is none."""
-        return () if self.noise is None else jnp.zeros((num_envs, flat_size(state.action_space)))
+        """The drifting noise of each environment, 0 at an episode's start, and gSDE's; () for neither."""
+        actor = state.params.actor
+        drift = () if self.noise is None else jnp.zeros((num_envs, flat_size(state.action_space)))
+        return drift, actor.start(num_envs) if isinstance(actor, NoisyActor) else ()
 
     def act(
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3: a ∼ π_φ(·|s), uniform before learning; the tanh of the mean where not exploring."""
+        drift, matrices = memory
         pi = tanh_gaussian(state.params.actor, obs)
         if not explore:
-            action = pi.mode()
-        elif self.noise is None:
-            action = uniform_at_first(pi.sample, key, pi.mode().shape, clock)
+            return to_env(state.action_space, pi.mode()), memory, {}
+        sample, matrices = explorer(state.params.actor, pi, obs, matrices, key, self.sde_steps)
+        if self.noise is None:
+            action = uniform_at_first(sample, key, pi.mode().shape, clock)
         else:
             noise_key, action_key = jax.random.split(key)
-            memory = exploration.ornstein_uhlenbeck(noise_key, memory, self.theta, self.noise)
-            action = pi.sample(action_key) + memory
-        return to_env(state.action_space, action), memory, {}
+            drift = exploration.ornstein_uhlenbeck(noise_key, drift, self.theta, self.noise)
+            action = sample(action_key) + drift
+        return to_env(state.action_space, action), (drift, matrices), {}
 
     def td_target(self, state: State, batch: Batch, key: Key[Array, ""]) -> Float[Array, " batch"]:
         """Line 5: y = R + γ^k (min_i Q_θ̄i(s', a') − α log π(a'|s')) with a' ∼ π_φ(·|s'), Eq. 3 and 5."""
@@ -113,7 +127,7 @@ class SAC(Soft):
         return regression(q, target, batch.weight)
 
     def actor_loss(
-        self, actor: Network, critics: Critics, alpha: Float[Array, ""], obs: Obs, key: Key[Array, ""]
+        self, actor: Actor, critics: Critics, alpha: Float[Array, ""], obs: Obs, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
         """Line 6: J_π(φ) = E[α log π(a|s) − min_i Q_θi(s, a)], Eq. 9, with a = tanh u_φ(ε; s); and −log π."""
         action, log_prob = tanh_gaussian(actor, obs).sample_and_log_prob(key)

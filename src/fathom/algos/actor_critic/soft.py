@@ -7,20 +7,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from fathom.algos.actor_critic.common import ADAM, ActorCritic
 from fathom.algos.base import Metrics, require_positive
 from fathom.core.spaces import Space
 from fathom.core.types import Batch, Clock, Metric, Obs
-from fathom.nn.network import Critics, Network
+from fathom.nn.network import Critics
 from fathom.ops import optim
 
 
 class Params(eqx.Module):
     """What is trained."""
 
-    actor: Network  # φ
+    actor: PyTree  # φ
     critics: Critics  # θ_1, θ_2, …
     log_alpha: Float[Array, "..."] | None  # log α, where the temperature is learnt
 
@@ -64,7 +64,7 @@ class Soft(ActorCritic):
 
     @abc.abstractmethod
     def actor_loss(
-        self, actor: Network, critics: Critics, alpha: Float[Array, ""], obs: Obs, key: Key[Array, ""]
+        self, actor: PyTree, critics: Critics, alpha: Float[Array, ""], obs: Obs, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
         """J_π(φ); and the policy's entropy in each observation, or an unbiased estimate."""
 
@@ -76,7 +76,7 @@ class Soft(ActorCritic):
         """Raise FathomError for values out of range."""
         require_positive(self, "alpha", "alpha_init")
 
-    def begin(self, actor: Network, critics: Critics, space: Space) -> State:
+    def begin(self, actor: PyTree, critics: Critics, space: Space) -> State:
         """Line 1: targets equal to the critics, and optimisers at rest."""
         params = Params(actor, critics, jnp.log(self.alpha_init) if self.alpha is None else None)
         opt_state = [optim.start(ADAM, part) for part in (actor, critics, params.log_alpha)]

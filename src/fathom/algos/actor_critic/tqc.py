@@ -2,11 +2,13 @@
 
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from fathom.algos.actor_critic.common import (
+    explorer,
     from_env,
     judged_space,
     require_finite_box,
@@ -17,7 +19,7 @@ from fathom.algos.base import Metrics, require, require_positive
 from fathom.core.spaces import Box, flat_size
 from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs
 from fathom.nn.heads import to_env
-from fathom.nn.network import Critics, Network, init_critics, judge, tanh_gaussian
+from fathom.nn.network import Actor, Critics, NoisyActor, init_actor, init_critics, judge, tanh_gaussian
 from fathom.ops import td
 
 
@@ -38,8 +40,8 @@ class TQC(Soft):
     8.     ψ̄_n ← τ ψ_n + (1 − τ) ψ̄_n
 
     Policy and temperature are those of SAC. Switches: a fixed `alpha`; `n_step` sums n rewards before it
-    bootstraps. Deviations: actions are uniform until the first gradient step; critics of the size of the
-    actor; a truncated episode bootstraps.
+    bootstraps; `std` "gsde" explores as SAC's does. Deviations: actions are uniform until the first gradient
+    step; critics of the size of the actor; a truncated episode bootstraps.
     """
 
     learning_rate: float = 3e-4  # Adam's step size λ for all parameters; 1e-4 to 1e-3
@@ -51,6 +53,9 @@ class TQC(Soft):
     alpha: float | None = None  # α, a fixed temperature in units of the reward; none learns it
     alpha_init: float = 1.0  # α at first, where it is learnt; 0.1 to 1
     target_entropy: float | None = None  # H̄, in [−1, 1] units, nats; none for −dim(A)
+    std: Literal["state", "gsde"] = "state"  # σ as a function of the state, or by noise matrices (gSDE)
+    sde_steps: int = 16  # steps for which gSDE keeps a noise matrix; 4 to 64
+    log_std: float = eqx.field(default=0.0, static=True)  # log σ at first; of gSDE's entries −4 to −2
     num_envs: int = 1  # environments side by side; the updates per step stay the same
     buffer_size: int = 1_000_000  # |R|, transitions kept, of all environments together
     batch_size: int = 256  # transitions in a minibatch; 64 to 512
@@ -68,6 +73,7 @@ class TQC(Soft):
         require_finite_box("TQC", spec)
         self.check_ranges()
         self.check_temperature()
+        require_positive(self, "sde_steps")
         require_positive(self, "critics", "quantiles")
         require(
             0 <= self.dropped < self.quantiles,
@@ -79,20 +85,26 @@ class TQC(Soft):
         """Line 1: orthogonal weights; a first policy near the tanh of a standard normal, all but uniform."""
         actor_key, critic_key = jax.random.split(key)
         net = (self.hidden, self.activation, self.scale_obs)
-        actor = Network.init(actor_key, spec.obs_space, 2 * flat_size(spec.action_space), *net, gain=0.01)
+        actor = init_actor(
+            actor_key, spec.obs_space, flat_size(spec.action_space), *net, self.std, self.log_std
+        )
         critics = init_critics(critic_key, self.critics, judged_space(spec), self.quantiles, *net)
         return self.begin(actor, critics, spec.action_space)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """Nothing: the policy is feed-forward."""
-        return ()
+        """The noise matrices of gSDE; nothing without."""
+        actor = state.params.actor
+        return actor.start(num_envs) if isinstance(actor, NoisyActor) else ()
 
     def act(
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3: a ∼ π_φ(·|s), uniform before learning; the tanh of the mean where not exploring."""
         pi = tanh_gaussian(state.params.actor, obs)
-        action = uniform_at_first(pi.sample, key, pi.mode().shape, clock) if explore else pi.mode()
+        if not explore:
+            return to_env(state.action_space, pi.mode()), memory, {}
+        sample, memory = explorer(state.params.actor, pi, obs, memory, key, self.sde_steps)
+        action = uniform_at_first(sample, key, pi.mode().shape, clock)
         return to_env(state.action_space, action), memory, {}
 
     def td_target(self, state: State, batch: Batch, key: Key[Array, ""]) -> Float[Array, "batch target"]:
@@ -117,7 +129,7 @@ class TQC(Soft):
         return loss, (metrics, error)
 
     def actor_loss(
-        self, actor: Network, critics: Critics, alpha: Float[Array, ""], obs: Obs, key: Key[Array, ""]
+        self, actor: Actor, critics: Critics, alpha: Float[Array, ""], obs: Obs, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
         """Line 6: J_π(φ) = E[α log π(a|s) − mean of θ_ψn(s, a)] with a = tanh u_φ(ε; s); and −log π."""
         action, log_prob = tanh_gaussian(actor, obs).sample_and_log_prob(key)

@@ -66,6 +66,8 @@ class A2C(OnPolicy):
     hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of actor and critic
     activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
     log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −2 to 0
+    std: Literal["global", "state", "gsde"] = "global"  # σ: a number, of the state, or noise matrices (gSDE)
+    sde_steps: int = 16  # steps for which gSDE keeps a noise matrix; 4 to 64
     adam: bool = False  # Adam in place of RMSProp
     anneal_lr: bool = False  # η falls linearly to 0 over the run, as in the paper
     normalize_advantage: bool = False  # advantages to mean 0 and deviation 1 in each rollout
@@ -79,6 +81,7 @@ class A2C(OnPolicy):
         require_fraction(self, "gae_lambda", "rms_decay")
         require_not_negative(self, "value_coef", "entropy_coef")
         require_fits(self, spec)
+        require_positive(self, "sde_steps")
         require(
             not self.normalize_advantage or self.num_envs * self.num_steps >= 2,
             "a rollout of one step (num_envs 1 × num_steps 1) has one advantage, which is 0 when normalised: "
@@ -87,7 +90,7 @@ class A2C(OnPolicy):
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
-        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key)
+        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key, self.std)
         return State(params, optim.start(self.optimizer(), params), *no_statistics(self, spec))
 
     def optimizer(self) -> optax.GradientTransformation:
@@ -97,14 +100,15 @@ class A2C(OnPolicy):
         return optim.clipped_rmsprop(self.max_grad_norm, self.rms_decay, self.eps)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """Nothing: the policy is feed-forward."""
-        return ()
+        """The noise matrices of gSDE; nothing without."""
+        return state.params.start_noise(num_envs)
 
     def act(
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π(·|s; θ); the distribution's mode where not exploring."""
-        action, extras = state.params.act(normalize(state, obs, self.norm_clip), key, explore)
+        obs = normalize(state, obs, self.norm_clip)
+        action, extras, memory = state.params.explore(obs, (), memory, key, explore, self.sde_steps)
         return action, memory, extras
 
     def update(

@@ -69,6 +69,7 @@ class A3C(OnPolicy):
     hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of actor and critic
     activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
     log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −2 to 0
+    std: Literal["global", "state"] = "global"  # σ of Gaussians: one number each, or a function of the state
     adam: bool = False  # Adam in place of RMSProp
     anneal_lr: bool = False  # η falls linearly to 0 over the run, as in the paper
     normalize_advantage: bool = False  # advantages to mean 0 and deviation 1 in each worker's steps
@@ -79,7 +80,8 @@ class A3C(OnPolicy):
     @property
     def rule(self) -> A2C:
         """What each worker does by itself."""
-        return A2C(**{field.name: getattr(self, field.name) for field in dataclasses.fields(A2C)})
+        names = {field.name for field in dataclasses.fields(self)}
+        return A2C(**{f.name: getattr(self, f.name) for f in dataclasses.fields(A2C) if f.name in names})
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError as A2C does, and for environments that the workers cannot share."""

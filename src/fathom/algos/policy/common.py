@@ -17,6 +17,7 @@ from fathom.nn.heads import PolicyHead
 from fathom.nn.layers import Linear
 from fathom.nn.recurrent import Cell, init_cell, unroll
 from fathom.ops import optim, policy, returns
+from fathom.ops.exploration import NoiseMatrix
 from fathom.ops.statistics import RunningStats
 
 T = TypeVar("T")
@@ -42,10 +43,14 @@ class ActorCritic(eqx.Module):
         activation: str,
         log_std: float,
         key: Key[Array, ""],
+        std: str = "global",
         memory: str = "none",
         memory_units: int = 0,
     ) -> "ActorCritic":
-        """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
+        """Orthogonal weights; output gains 0.01 for the policy and 1 for the value.
+
+        `std` and `log_std` are the policy head's.
+        """
         actor_key, head_key, critic_key, value_key = jax.random.split(key, 4)
         actor = Encoder.init(actor_key, spec.obs_space, hidden, activation)
         critic = Encoder.init(critic_key, spec.obs_space, hidden, activation)
@@ -56,12 +61,18 @@ class ActorCritic(eqx.Module):
                 init_cell(memory, k, n, memory_units) for k, n in zip(keys, features, strict=True)
             )
             cells, features = (first, second), (memory_units, memory_units)
-        head = PolicyHead.init(head_key, features[0], spec.action_space, log_std)
+        head = PolicyHead.init(head_key, features[0], spec.action_space, log_std, std)
         return ActorCritic(actor, head, critic, Linear.init(value_key, features[1], 1, 1.0), cells)
 
     def start(self, num_envs: int) -> PyTree:
         """The memories at the start of an episode, [env, units]; () without."""
         return () if self.cells is None else tuple(cell.start(num_envs) for cell in self.cells)
+
+    def start_noise(self, num_envs: int) -> PyTree:
+        """The noise matrices of gSDE at the start of an episode; () without."""
+        if self.head.std != "gsde" or not isinstance(self.head.log_std, Array):
+            return ()
+        return NoiseMatrix.none(num_envs, *self.head.log_std.shape[-2:])
 
     def remember(self, obs: Obs, memory: PyTree) -> PyTree:
         """The memories once these observations are in them; both with the same leading axes."""
@@ -81,14 +92,34 @@ class ActorCritic(eqx.Module):
             unroll(self.cells[1], self.critic(obs), memory[1], over),
         )
 
+    def features(self, obs: Obs, memory: PyTree = ()) -> Float[Array, "*batch features"]:
+        """What the policy's head is given."""
+        return self.actor(obs) if self.cells is None else self.cells[0].output(memory[0])
+
     def policy(self, obs: Obs, memory: PyTree = ()) -> Any:
         """π(·|s), the distribution of the policy's actions."""
-        features = self.actor(obs) if self.cells is None else self.cells[0].output(memory[0])
-        return self.head(features, action_mask(obs))
+        return self.head(self.features(obs, memory), action_mask(obs))
 
     def act(self, obs: Obs, key: Key[Array, ""], explore: bool) -> tuple[Action, dict[str, Any]]:
         """Actions by `take`, of the policy in these observations."""
         return take(self.head, self.policy(obs), key, explore)
+
+    def explore(
+        self,
+        obs: Obs,
+        memory: PyTree,
+        noise: PyTree,
+        key: Key[Array, ""],
+        explore: bool,
+        sde_steps: int,
+    ) -> tuple[Action, dict[str, Any], PyTree]:
+        """The same with the memories of now; with gSDE the noise comes from matrices, which are returned."""
+        pi = self.policy(obs, memory)
+        if not isinstance(noise, NoiseMatrix) or not explore:
+            return *take(self.head, pi, key, explore), noise
+        noise = noise.held(key, sde_steps)
+        action = pi.mean + self.head.noise(self.features(obs, memory), noise)
+        return self.head.to_env(action), {"action": action, "log_prob": pi.log_prob(action)}, noise
 
     def values(self, obs: Obs, memory: PyTree = ()) -> Float[Array, "*batch"]:
         """V(s)."""
@@ -127,6 +158,7 @@ class State(eqx.Module):
     obs_stats: RunningStats | None  # mean and variance of observations, where they are normalised
     return_stats: RunningStats | None  # variance of the discounted return, where rewards are scaled
     running_return: Float[Array, "... env"] | None
+    kl_coef: Float[Array, "..."] | None = None  # β, where PPO penalises KL(π_old ‖ π)
 
 
 class Normalising(Protocol):
@@ -263,6 +295,11 @@ def require_fits(algorithm: Any, spec: EnvSpec) -> None:
         not isinstance(action, Box) or bool(jnp.issubdtype(action.dtype, jnp.floating)),
         f"{type(algorithm).__name__}'s Gaussian gives real numbers, and {action!r} takes integers; make it "
         "MultiDiscrete.",
+    )
+    require(
+        algorithm.std == "global" or isinstance(action, Box),
+        f"std is {algorithm.std!r}, a deviation of Gaussians, and actions of {action!r} are drawn from none; "
+        "leave it out.",
     )
     floats = [x for x in jax.tree.leaves(zeros(spec.obs_space)) if x.dtype == jnp.float32]
     require(

@@ -1,5 +1,6 @@
 """Proximal Policy Optimization."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -20,10 +21,12 @@ from fathom.algos.policy.common import (
     scale_reward,
     sequences,
     shuffled,
-    take,
 )
+from fathom.core.keys import named
+from fathom.core.spaces import Box
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.ops import optim, policy, returns, schedules, statistics
+from fathom.ops.distributions import DiagGaussian
 
 
 class Data(eqx.Module):
@@ -36,6 +39,8 @@ class Data(eqx.Module):
     advantage: Float[Array, "..."]  # Â
     target: Float[Array, "..."]  # V_targ
     over: Bool[Array, "time env"] | None = None  # whether an episode ended here, where that is forgotten
+    old: Any = None  # π_old(·|s), where KL(π_old ‖ π) is penalised
+    shift: Float[Array, "... component"] | None = None  # z of RPO, added to the mean of π
 
 
 class PPO(OnPolicy):
@@ -57,7 +62,11 @@ class PPO(OnPolicy):
     With `memory` actor and critic have a recurrent cell each, which forgets where an episode ends.
     Minibatches are then sequences of T steps of whole environments, from the memories that acting had, and
     gradients flow through all steps (Ni et al. 2022, arXiv:2110.05038). `target_kl` passes over what is left
-    of an update once the policy has moved so far.
+    of an update once the policy has moved so far; `adaptive_kl` penalises KL(π_old ‖ π) too, by a weight β
+    that is doubled or halved after an update that went too far or not far enough (section 4). `rpo_alpha`
+    trains the policy as if its mean had been shifted a little at random, so that its deviation cannot
+    collapse (RPO: Rahman & Xue 2022, arXiv:2212.07536, Algorithm 1). `std` "gsde" explores by noise matrices
+    that are kept for `sde_steps` steps (Raffin et al. 2022, arXiv:2005.05719).
     """
 
     learning_rate: float = 3e-4  # Adam's step size α; 1e-4 to 1e-3
@@ -77,10 +86,15 @@ class PPO(OnPolicy):
     memory: Literal["none", "gru", "lstm"] = "none"  # recurrent cell after the hidden layers
     memory_units: int = 64  # units of the cell; 32 to 256
     log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −1 to 0
+    std: Literal["global", "state", "gsde"] = "global"  # σ: a number, of the state, or noise matrices (gSDE)
+    sde_steps: int = 16  # steps for which gSDE keeps a noise matrix; 4 to 64
     anneal_lr: bool = False  # α falls linearly to 0 over the run
     anneal_clip: bool = False  # ε falls linearly to 0 over the run (as the paper does for Atari)
     value_clip: float | None = None  # clip the value's change at this ε too; none in the paper
     target_kl: float | None = None  # KL(π_old ‖ π) at which an update stops short; 0.01 to 0.05
+    adaptive_kl: float | None = None  # d_targ of the adaptive KL penalty, Eq. 8; 0.003 to 0.03
+    kl_coef: float = eqx.field(default=1.0, static=True)  # β of that penalty at first; it adapts quickly
+    rpo_alpha: float | None = None  # α of RPO: shifts of Gaussian means lie in ± this; 0.01 to 0.5
     normalize_advantage: bool = True  # advantages to mean 0 and deviation 1 in each minibatch
     normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
     normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
@@ -89,7 +103,8 @@ class PPO(OnPolicy):
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and minibatches larger than the rollout."""
         require_positive(self, "learning_rate", "clip", "value_clip", "max_grad_norm", "adam_eps")
-        require_positive(self, "epochs", "memory_units", "target_kl")
+        require_positive(self, "epochs", "memory_units", "target_kl", "adaptive_kl", "kl_coef", "rpo_alpha")
+        require_positive(self, "sde_steps")
         require_fraction(self, "gae_lambda")
         require_not_negative(self, "value_coef", "entropy_coef")
         require_fits(self, spec)
@@ -100,6 +115,11 @@ class PPO(OnPolicy):
             "advantage is 0 and nothing is learnt. Lower minibatches, or turn normalize_advantage off.",
         )
         require(
+            self.rpo_alpha is None or isinstance(spec.action_space, Box),
+            f"rpo_alpha is {self.rpo_alpha}, which shifts the means of Gaussians, and actions of "
+            f"{spec.action_space!r} are drawn from none; leave it out.",
+        )
+        require(
             self.memory == "none" or self.minibatches <= self.num_envs,
             f"minibatches is {self.minibatches}, more than num_envs {self.num_envs}; with memory a minibatch "
             "is made of whole environments. Lower minibatches or raise num_envs.",
@@ -108,25 +128,27 @@ class PPO(OnPolicy):
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
         net = (self.hidden, self.activation, self.log_std)
-        params = ActorCritic.init(spec, *net, key, self.memory, self.memory_units)
-        return State(params, optim.start(self.optimizer(), params), *no_statistics(self, spec))
+        params = ActorCritic.init(spec, *net, key, self.std, self.memory, self.memory_units)
+        beta = None if self.adaptive_kl is None else jnp.asarray(self.kl_coef)
+        return State(params, optim.start(self.optimizer(), params), *no_statistics(self, spec), beta)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam's direction after clipping; the step size is applied in `update`, where it may be annealed."""
         return optim.clipped_adam(self.max_grad_norm, self.adam_eps)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """The memories of actor and critic; nothing where they have none."""
-        return state.params.start(num_envs)
+        """The memories of actor and critic, and the noise matrices of gSDE; () for each that is not."""
+        return state.params.start(num_envs), state.params.start_noise(num_envs)
 
     def act(
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π_old(·|s), with log π_old(a|s); the distribution's mode where not exploring."""
         obs = normalize(state, obs, self.norm_clip)
+        memory, noise = memory
         memory = state.params.remember(obs, memory)
-        action, extras = take(state.params.head, state.params.policy(obs, memory), key, explore)
-        return action, memory, extras
+        action, extras, noise = state.params.explore(obs, memory, noise, key, explore, self.sde_steps)
+        return action, (memory, noise), extras
 
     def update(
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
@@ -138,19 +160,23 @@ class PPO(OnPolicy):
 
         # Line 3
         over = None if self.memory == "none" else rollout.terminated | rollout.truncated
-        memory = state.params.memories(obs, rollout.memory, over)
+        start, _ = rollout.memory
+        memory = state.params.memories(obs, start, over)
         value = state.params.values(obs, memory)
         final_value = state.params.values(final_obs, state.params.remember(final_obs, memory))
         advantage = returns.gae(
             reward, rollout.terminated, rollout.truncated, value, final_value, self.gamma, self.gae_lambda
         )
         action, log_prob = rollout.extras["action"], rollout.extras["log_prob"]
-        data = Data(obs, action, log_prob, value, advantage, advantage + value, over)
+        old = None if state.kl_coef is None else state.params.policy(obs, memory)
+        data = Data(obs, action, log_prob, value, advantage, advantage + value, over, old)
 
         # Line 4
         def minibatch_step(carry: tuple, batch: tuple[Data, PyTree]) -> tuple[tuple, Metrics]:
             params, opt_state, going = carry
-            (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(params, *batch, clock)
+            (_, metrics), grads = jax.value_and_grad(self.loss, has_aux=True)(
+                params, *batch, clock, state.kl_coef
+            )
             step_size = schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
             moved, opt_moved, norm = optim.descend(self.optimizer(), params, grads, opt_state, step_size)
             metrics["grad_norm"] = Metric.of(norm)
@@ -163,36 +189,54 @@ class PPO(OnPolicy):
             return (params, opt_state, going), metrics | {"stopped": Metric.of(~going)}
 
         def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, Metrics]:
+            drawn = replace(data, shift=self.shifts(data.action, epoch_key))
             if self.memory == "none":
-                batches = shuffled(data, self.minibatches, epoch_key), ()
+                batches = shuffled(drawn, self.minibatches, epoch_key), ()
             else:
-                batches = sequences(data, rollout.memory, self.minibatches, epoch_key)
+                batches = sequences(drawn, start, self.minibatches, epoch_key)
             return jax.lax.scan(minibatch_step, carry, batches)
 
         # Line 5 is the assignment of the new parameters to the state that `act` reads.
-        start = (state.params, state.opt_state, jnp.ones((), jnp.bool_))
-        (params, opt_state, _), metrics = jax.lax.scan(epoch, start, jax.random.split(key, self.epochs))
+        carry = (state.params, state.opt_state, jnp.ones((), jnp.bool_))
+        (params, opt_state, _), metrics = jax.lax.scan(epoch, carry, jax.random.split(key, self.epochs))
         metrics = jax.tree.map(jnp.sum, metrics)
         metrics["explained_variance"] = Metric.of(statistics.explained_variance(value, data.target))
         metrics["learning_rate"] = Metric.of(
             schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
         )
+        beta = state.kl_coef
+        if beta is not None and old is not None and self.adaptive_kl is not None:
+            kl = old.kl(params.policy(obs, params.memories(obs, start, over))).mean()
+            metrics |= {"kl": Metric.of(kl), "kl_coef": Metric.of(beta)}
+            beta = policy.adapted_kl_coef(beta, kl, self.adaptive_kl)
 
-        return State(params, opt_state, *after), metrics
+        return State(params, opt_state, *after, beta), metrics
+
+    def shifts(self, action: Array, key: Key[Array, ""]) -> Array | None:
+        """RPO's z ∼ U(−α, α) for each component of each action."""
+        if self.rpo_alpha is None:
+            return None
+        return self.rpo_alpha * jax.random.uniform(named(key, "rpo"), action.shape, minval=-1.0)
 
     def loss(
-        self, params: ActorCritic, batch: Data, start: PyTree, clock: Clock
+        self, params: ActorCritic, batch: Data, start: PyTree, clock: Clock, beta: Any = None
     ) -> tuple[Float[Array, ""], Metrics]:
-        """−L^{CLIP+VF+S} of Eq. 9 on one minibatch, whose sequences begin with the memories `start`."""
+        """−L^{CLIP+VF+S} of Eq. 9 on one minibatch, whose sequences begin with the memories `start`.
+
+        With `beta`, the penalty of Eq. 8 too.
+        """
         memory = params.memories(batch.obs, start, batch.over)
         pi = params.policy(batch.obs, memory)
-        log_prob = pi.log_prob(batch.action)
+        robust = pi if batch.shift is None else DiagGaussian(pi.mean + batch.shift, pi.log_std)
+        log_prob = robust.log_prob(batch.action)
         ratio = policy.importance_ratio(log_prob, batch.log_prob)
         clip = schedules.annealed(self.clip, self.anneal_clip, clock.progress)
         policy_loss = self.policy_loss(ratio, batch.advantage, clip)
         value_loss = self.value_loss(params.values(batch.obs, memory), batch)
         entropy = pi.entropy().mean()
         total = policy_loss + self.value_coef * value_loss - self.entropy_coef * entropy
+        if beta is not None:
+            total += beta * batch.old.kl(pi).mean()
         metrics = {
             "policy_loss": policy_loss,
             "value_loss": value_loss,

@@ -88,6 +88,7 @@ class Reinforce(OnPolicy):
     hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of policy and baseline
     activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
     log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −1 to 0
+    std: Literal["global", "state"] = "global"  # σ of Gaussians: one number each, or a function of the state
     anneal_lr: bool = False  # both step sizes fall linearly to 0 over the run
     normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
     normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
@@ -102,7 +103,7 @@ class Reinforce(OnPolicy):
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value. Nothing waits."""
-        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key)
+        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key, self.std)
         actor, critic = params.parts()
         with_value = self.baseline == "value"
         starts = (

@@ -71,6 +71,7 @@ class TRPO(OnPolicy):
     hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of actor and critic
     activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
     log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −1 to 0
+    std: Literal["global", "state"] = "global"  # σ of Gaussians: one number each, or a function of the state
     anneal_lr: bool = False  # the value's step size falls linearly to 0 over the run
     normalize_advantage: bool = True  # advantages to mean 0 and deviation 1 in each rollout
     normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
@@ -88,7 +89,7 @@ class TRPO(OnPolicy):
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
-        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key)
+        params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key, self.std)
         _, critic = params.parts()
         return State(params, optim.start(self.optimizer(), critic), *no_statistics(self, spec))
 
