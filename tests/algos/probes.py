@@ -115,7 +115,8 @@ def rollout_of(time: int, env: int, seed: int = 0, actions: int = 2) -> Rollout:
     flags = rng.random((2, time, env)) < 0.2
     extras = {"action": action, "log_prob": np.full((time, env), -np.log(actions), np.float32)}
     reward = rng.normal(size=(time, env)).astype(np.float32)
-    return jax.tree.map(jnp.asarray, Rollout(obs, action, reward, flags[0], flags[1], final, extras, ()))
+    memory = ((), ())  # as PPO has it without any
+    return jax.tree.map(jnp.asarray, Rollout(obs, action, reward, *flags, final, extras, memory))
 
 
 SMALL = EnvSpec(Box(-np.inf, np.inf, (1,)), Discrete(2))

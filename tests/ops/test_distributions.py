@@ -264,8 +264,9 @@ def test_tanh_keeps_what_was_before():
     u = dist.sample_pre_tanh(KEY)
     np.testing.assert_array_equal(action, jnp.tanh(u))
     np.testing.assert_array_equal(log_prob, dist.log_prob_pre_tanh(u))
-    # Every action is 1 in float32, yet their densities differ: an inversion could not tell them apart.
-    assert (np.asarray(action) == 1.0).mean() > 0.95
+    # Actions are the last floats before 1, yet their densities differ: an inversion cannot tell them apart.
+    assert len(np.unique(action)) <= 4
+    assert np.min(action) > 1.0 - 1e-6
     assert len(np.unique(log_prob)) > 900
 
 

@@ -239,15 +239,15 @@ class NativeEngine(Engine):
     def start(self) -> None:
         """Draw the parameters and reset the environments, in one compiled call."""
         begin = time.perf_counter()
-        self.carry = jax.block_until_ready(self._init())
+        self.carry = jax.block_until_ready(self._init(_init_native))
         self.compile_seconds += time.perf_counter() - begin
 
     def shape(self) -> Carry:
         """The shapes and dtypes of `carry`."""
-        return jax.eval_shape(self._init)
+        return jax.eval_shape(partial(self._init, _init_native.__wrapped__))
 
-    def _init(self) -> Carry:
-        return _init_native(self.algorithm, self.env, self.keys, self.plan, self.seeds)
+    def _init(self, program: Any) -> Carry:
+        return program(self.algorithm, self.env, self.keys, self.plan, self.seeds)
 
     def _compile(self, horizon: int) -> None:
         self._advance(0, horizon)
@@ -475,7 +475,7 @@ class HostEngine(Engine):
         per_seed = over_seeds(partial(env_seeds, num_envs=self.plan.num_envs), self.batched, 0)(self.keys)
         self.obs = self._split(self.vector.reset(np.asarray(per_seed).ravel()))
         begin = time.perf_counter()
-        self.carry = jax.block_until_ready(self._init(self.obs))
+        self.carry = jax.block_until_ready(self._init(_init_host, self.obs))
         self.compile_seconds += time.perf_counter() - begin
 
     def shape(self) -> Carry:
@@ -483,10 +483,10 @@ class HostEngine(Engine):
         lead = (self.seeds, self.plan.num_envs)[not self.batched :]
         zeros = spaces.zeros(self.spec.obs_space)
         obs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype), zeros)
-        return jax.eval_shape(self._init, obs)
+        return jax.eval_shape(partial(self._init, _init_host.__wrapped__), obs)
 
-    def _init(self, obs: PyTree) -> Carry:
-        return _init_host(self.algorithm, self.keys, obs, self.spec, self.plan, self.seeds)
+    def _init(self, program: Any, obs: PyTree) -> Carry:
+        return program(self.algorithm, self.keys, obs, self.spec, self.plan, self.seeds)
 
     def _split(self, tree: PyTree) -> PyTree:
         """[seed · env, ...] to [seed, env, ...], or as it is with one seed."""
