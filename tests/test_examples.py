@@ -22,7 +22,12 @@ SAYS = {
 STEPS = {"action_masks": 2_000}  # DQN begins to learn after 1,000
 
 
-@pytest.mark.parametrize("name", sorted(SAYS))
+QUICK = ("own_environment", "train_cartpole")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in sorted(SAYS)]
+)
 def test_the_example_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jaxtyping import Array
 
 from fathom.core.spaces import Box, Discrete, Masked, MultiBinary, MultiDiscrete, Space
@@ -97,6 +98,12 @@ KINDS = {
     "masked": Wandering(Discrete(4), masked=True),
     "masked multi discrete": Wandering(MultiDiscrete((2, 3)), masked=True),
 }
+
+
+# Of these the quick set tries one with real numbers and one with a mask.
+every_kind = pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=() if k in ("box", "masked") else pytest.mark.slow) for k in sorted(KINDS)]
+)
 
 
 def started(algorithm: Any, env: Env, seed: int = 0) -> NativeEngine:

@@ -11,7 +11,7 @@ from fathom.algos.policy.a2c import A2C, Steps
 from fathom.core.module import lift
 from fathom.train import loop
 
-from .probes import KINDS, SMALL, clock_of, rollout_of, started
+from .probes import KINDS, SMALL, clock_of, every_kind, rollout_of, started
 
 KEY = jax.random.key(0)
 PLAIN = A2C(num_envs=2, num_steps=6, hidden=(), gamma=0.9, value_coef=0.7, entropy_coef=0.03)
@@ -40,7 +40,7 @@ def steps_of(rollout):
     )
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@every_kind
 def test_probabilities_at_learning_are_those_at_acting(kind):
     algorithm = A2C(num_envs=3, num_steps=5, hidden=(4,), normalize_obs=True, normalize_reward=True)
     engine = started(algorithm, KINDS[kind])

@@ -13,7 +13,7 @@ from fathom.envs.classic.cartpole import CartPole
 from fathom.train import loop
 from fathom.train.engine import NativeEngine
 
-from .probes import KINDS, SMALL, clock_of, rollout_of, started
+from .probes import KINDS, SMALL, clock_of, every_kind, rollout_of, started
 
 KEY = jax.random.key(0)
 SHARED = {
@@ -137,7 +137,7 @@ def test_each_environment_is_acted_on_by_its_worker(envs):
     np.testing.assert_array_equal(greedy, state.params.policy(obs).mode())
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@every_kind
 def test_probabilities_at_learning_are_those_at_acting(kind):
     algorithm = A3C(
         num_workers=3, num_envs=6, num_steps=5, hidden=(4,), normalize_obs=True, learning_rate=0.01

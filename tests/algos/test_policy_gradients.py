@@ -121,7 +121,7 @@ def test_continuous_probe(name):
 
 
 @every_one
-@pytest.mark.parametrize("kind", ["masked", "masked multi discrete"])
+@pytest.mark.parametrize("kind", ["masked", pytest.param("masked multi discrete", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("explore", [True, False])
 def test_illegal_actions_are_never_taken(name, kind, explore):
     env = KINDS[kind]

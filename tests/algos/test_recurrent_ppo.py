@@ -153,7 +153,7 @@ def test_a_player_remembers_and_predictions_do_not():
     agent.learn(PROBLEM.num_envs * PROBLEM.num_steps * 3)
     state = agent.engine.learner
     player = agent.player()
-    memory = state.params.start(2)
+    memory = state.params.start(2), ()
     for now in obs:
         action, memory, _ = agent.engine.algorithm.act(
             state, memory, jnp.asarray(now), KEY, clock_of(), False

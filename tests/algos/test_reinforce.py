@@ -11,7 +11,7 @@ from fathom.algos.policy.reinforce import Reinforce
 from fathom.core.module import lift
 from fathom.train import loop
 
-from .probes import KINDS, SMALL, clock_of, rollout_of, started
+from .probes import KINDS, SMALL, clock_of, every_kind, rollout_of, started
 
 KEY = jax.random.key(0)
 PLAIN = Reinforce(
@@ -141,7 +141,7 @@ def test_the_gradient_is_that_of_the_books_loop():
     assert float(metrics["entropy"].count) == float(due.sum()) == 8
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@every_kind
 def test_probabilities_at_learning_are_those_at_acting(kind):
     algorithm = Reinforce(
         num_envs=3, num_steps=5, value_minibatches=1, hidden=(4,), normalize_obs=True, normalize_reward=True

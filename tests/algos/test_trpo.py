@@ -15,7 +15,7 @@ from fathom.envs.base import spec_of
 from fathom.ops import curvature, optim
 from fathom.train import loop
 
-from .probes import KINDS, SMALL, clock_of, rollout_of, started
+from .probes import KINDS, SMALL, clock_of, every_kind, rollout_of, started
 
 KEY = jax.random.key(0)
 TINY = TRPO(num_envs=4, num_steps=16, hidden=(3,), value_minibatches=1)
@@ -116,7 +116,7 @@ def test_the_line_search_shortens_a_step_until_it_is_good():
     assert 1 <= round(tries) < 40
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@every_kind
 def test_probabilities_at_learning_are_those_at_acting(kind):
     """Else L does not start at the mean advantage, which is 0."""
     algorithm = TRPO(num_envs=3, num_steps=5, value_minibatches=1, hidden=(4,), normalize_obs=True)
