@@ -154,6 +154,59 @@ def tabular_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -
     )
 
 
+def exact_section(record: Mapping[str, Any]) -> str:
+    """What mdp.py measured: a sweep and a whole solution, each beside NumPy's."""
+    sweeps, solutions = [], []
+    for grid, measured in record["grids"].items():
+        numpy = statistics.median(measured["sweep_seconds"]["NumPy"])
+        for name, seconds in measured["sweep_seconds"].items():
+            middle = statistics.median(seconds)
+            own = name == "Fathom"
+            ratio = numpy / middle
+            goal = [">= 4", VERDICTS[ratio >= 4.0]] if own else ["", ""]
+            sweeps.append([grid, name, f"{1e3 * middle:.2f}", f"{ratio:.2f}", *goal])
+        base = statistics.median(measured["solutions"]["NumPy value iteration"]["seconds"])
+        best = min(statistics.median(s["seconds"]) for s in measured["solutions"].values())
+        for name, solved in measured["solutions"].items():
+            middle = statistics.median(solved["seconds"])
+            ratio = base / middle
+            goal = [">= 15", VERDICTS[ratio >= 15.0]] if middle == best else ["", ""]
+            row = [grid, name, f"{middle:.2f}", f"{ratio:.1f}", *goal]
+            solutions.append([*row, f"{solved['error']:.1e}", f"{solved['peak_mb']:.0f}"])
+    side = record["side"]
+    return "\n".join(
+        [
+            "## Exact solution\n",
+            f"A {side} × {side} slippery grid, {side * side:,} states, γ = 0.99, to 1e-6; CPU seconds of one "
+            f"thread. {provenance(record)}.\n",
+            table(["rewards", "one sweep", "ms", "NumPy over it", "target", "met"], sweeps),
+            table(
+                ["rewards", "solver", "seconds", "sooner by", "target", "met", "error", "peak MB"], solutions
+            ),
+        ]
+    )
+
+
+def bandits_section(record: Mapping[str, Any]) -> str:
+    """What bandits.py measured: the 10-armed testbed, with and without compiling."""
+    work, medians = record["work"], record["medians"]
+    rows = [
+        [side, *(f"{medians[side][key]:.2f}" for key in ("first_seconds", "second_seconds", "second_cpu"))]
+        for side in ("numpy", "fathom")
+    ]
+    ratios = record["ratios"]
+    rows.append(["ratio", *(f"{ratios[k]:.2f}" for k in ("first_seconds", "second_seconds", "second_cpu"))])
+    met = VERDICTS[ratios["first_seconds"] >= 4.0]
+    return "\n".join(
+        [
+            "## The 10-armed testbed\n",
+            f"{work['runs']:,} runs × {work['steps']:,} steps × {len(work['methods'])} methods, in seconds. "
+            f"Target: 4 times NumPy's speed with compiling; met: {met}. {record['date'][:10]}.\n",
+            table(["", "with compiling", "warm", "warm, CPU of all threads"], rows),
+        ]
+    )
+
+
 def report(results: Path) -> str:
     """The whole page."""
     newest = {
@@ -176,6 +229,10 @@ def report(results: Path) -> str:
         parts.append(learning_section(learned))
     if tables:
         parts.append(tabular_section(tables))
+    for kind, section in (("mdp", exact_section), ("bandits", bandits_section)):
+        *_, newest_record = [None, *records(results, kind)]
+        if newest_record is not None:
+            parts.append(section(newest_record))
     return "\n".join(parts)
 
 
