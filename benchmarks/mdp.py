@@ -10,6 +10,7 @@ disturb least. Peak memory is that of a process of its own, which builds the gri
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -19,6 +20,9 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+# Before NumPy is imported: a pool of threads that wait for one another spends CPU time on waiting.
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 import numpy as np
 from speed import machine
