@@ -46,7 +46,7 @@ from fathom.train import loop
 from fathom.train.engine import Engine, make_engine
 from fathom.train.loop import Plan
 
-from ..contract.finite import Unseen
+from ..contract.finite import Steered, Unseen
 from ..contract.subjects import KINDS, SUBJECTS, bits, every_algorithm, learnt
 from .recorder import Recorder
 
@@ -86,21 +86,12 @@ class HardEnd(Env):
         return state, TimeStep(step.obs, step.reward, over & hard, over & ~hard)
 
 
-class Throttled(Env):
+class Throttled(Steered):
     """The environment within, whatever the action, which is a real number of a box that is not symmetric."""
-
-    env: Env
-
-    @property
-    def obs_space(self) -> Any:
-        return self.env.obs_space
 
     @property
     def action_space(self) -> Box:
         return Box(-0.4, 2.0, (1,))
-
-    def reset(self, key: Any) -> tuple[Any, Any]:
-        return self.env.reset(key)
 
     def step(self, key: Any, state: Any, action: Any) -> tuple[Any, TimeStep]:
         return self.env.step(key, state, jnp.zeros((), jnp.int32))
