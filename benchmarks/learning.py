@@ -38,11 +38,13 @@ class Row:
     published: str | None = None
     source: str | None = None
     seeds: int = 10
+    shorter: bool = False  # than another row's of the same algorithm and environment
 
     @property
     def name(self) -> str:
         """How `--only` names the row."""
-        return f"{self.algorithm}/{self.env}"
+        budget = f"/{self.steps // 1000}k" if self.shorter else ""
+        return f"{self.algorithm}/{self.env}{budget}"
 
 
 ROWS = (
@@ -50,11 +52,25 @@ ROWS = (
     Row("dqn", "CartPole-v1", 50_000, 475.0, "500 ± 0", "SB3-contrib documentation, over seeds"),
     Row("ppo", "Pendulum-v1", 100_000, -175.0, "−172", "SB3 Zoo, 750 episodes of one run"),
     Row("sac", "Pendulum-v1", 20_000, -165.0, "−157", "SB3 Zoo, 750 episodes of one run"),
+    Row("td3", "Pendulum-v1", 20_000, -165.0, "−152", "SB3 Zoo, 750 episodes of one run"),
     Row("ddpg", "Pendulum-v1", 20_000, -165.0, "−152", "SB3 Zoo, 750 episodes of one run"),
+    Row("tqc", "Pendulum-v1", 20_000),
+    Row("trpo", "Pendulum-v1", 100_000, -185.0, "−175", "SB3 Zoo, one run"),
+    Row("a2c", "Pendulum-v1", 1_000_000, -180.0, "−163", "SB3 Zoo, one run"),
+    Row("a2c", "CartPole-v1", 500_000, 475.0, "500", "SB3 Zoo, one run"),
+    Row("a3c", "CartPole-v1", 500_000, 475.0),
+    Row("reinforce", "CartPole-v1", 500_000, 475.0),
+    Row("trpo", "CartPole-v1", 100_000, 475.0, "500", "SB3 Zoo, one run"),
+    Row("discrete_sac", "CartPole-v1", 50_000),
+    Row("sac", "MountainCarContinuous-v0", 50_000, 90.0),
+    Row("trpo", "MountainCarContinuous-v0", 50_000, 90.0),
     Row("dqn", "MountainCar-v0", 120_000, -112.0, "−107 ± 4", "SB3-contrib documentation"),
     Row("ppo", "Acrobot-v1", 1_000_000, -73.5, "−73.5", "SB3 Zoo's benchmark.md, 2013 episodes of one run"),
     Row("dqn", "Acrobot-v1", 100_000, -76.6, "−76.6", "SB3 Zoo's benchmark.md, 1932 episodes of one run"),
     Row("ppo", "LunarLander-v3", 1_000_000, 225.0, "242", "SB3 Zoo, one run on v2 (same dynamics)", seeds=5),
+    Row("ppo", "LunarLander-v3", 500_000, 200.0, shorter=True),
+    Row("a2c", "LunarLander-v3", 200_000, 130.0, "156", "SB3 Zoo, one run on v2 (same dynamics)"),
+    Row("sac", "LunarLanderContinuous-v3", 300_000, 230.0, seeds=3),
 )
 
 

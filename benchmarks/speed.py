@@ -163,6 +163,32 @@ GROUPS = {
             Figure("TD3, Fathom over SBX", "Fathom, TD3", over="SBX, TD3"),
         ),
     ),
+    "a2c": Group(
+        "A2C, CartPole, 64-64 units, RMSProp, 5 steps of 8 environments to an update, which are SB3's "
+        "defaults with 8 environments; and 16 steps of 16. Steps/s include learning, compilation excluded.",
+        {
+            "Fathom": Subject("fathom", "a2c-cartpole-host", {"steps": 100_000}),
+            "Fathom, native": Subject("fathom", "a2c-cartpole-native", {"steps": 2_000_000}),
+            "SB3": Subject("sb3", "a2c-cartpole-host", {"steps": 30_000}, {"steps": 4_000}),
+            "Fathom, native, 16 × 16": Subject("fathom", "a2c-cartpole-native-long", {"steps": 4_000_000}),
+            "SB3, 16 × 16": Subject("sb3", "a2c-cartpole-native", {"steps": 60_000}, {"steps": 30_000}),
+        },
+        (
+            Figure("Fathom over SB3", "Fathom", over="SB3", at_least=5.0),
+            Figure("Fathom native over SB3", "Fathom, native", over="SB3", at_least=100.0),
+            Figure("the same, 16 × 16", "Fathom, native, 16 × 16", over="SB3, 16 × 16", at_least=100.0),
+        ),
+    ),
+    "recurrent": Group(
+        "PPO with an LSTM of 64 units and a hidden layer of 64, for policy and value each, on 8 Gymnasium "
+        "CartPoles whose velocities are not seen: 128 steps each, 8 minibatches of 128 steps, 10 epochs. "
+        "Fathom's hidden layer comes before the LSTM, sb3-contrib's after it.",
+        {
+            "Fathom": Subject("fathom", "recurrent-positions-host", {"steps": 40_960}),
+            "sb3-contrib": Subject("sb3", "recurrent-positions-host", {"steps": 8_192}, {"steps": 2_048}),
+        },
+        (Figure("Fathom over sb3-contrib", "Fathom", over="sb3-contrib", at_least=5.0),),
+    ),
     "cli": Group(
         "PPO, CartPole, from nothing to trained: `fathom train ppo CartPole-v1`, 10 seeds × 100,000 steps in "
         "a new process with an empty compile cache, and SB3's one seed of 100,000 steps in a new process.",

@@ -146,6 +146,37 @@ def td3_pendulum(settings: dict[str, Any]) -> clock.Figures:
     return pendulum_figures(TD3(learning_starts=100), "gymnasium", settings)
 
 
+def a2c(backend: str, num_envs: int, num_steps: int, warmup: int, settings: dict[str, Any]) -> clock.Figures:
+    """A2C on CartPole, learning included, after `warmup` steps that are not counted."""
+    from fathom import A2C, Agent
+
+    algorithm = A2C(num_envs=num_envs, num_steps=num_steps)
+    agent = Agent(algorithm, ENV, seeds=1, seed=settings.get("seed", 0), backend=backend)
+    learn(agent, warmup)
+    steps, seconds = learn(agent, settings.get("steps", 100_000))
+    return {
+        "env_steps": steps,
+        "seconds": seconds,
+        "compile_seconds": agent.compile_seconds,
+        "steps_per_second": steps / seconds,
+        "updates_per_second": steps / (num_envs * num_steps) / seconds,
+    }
+
+
+def recurrent_ppo(settings: dict[str, Any]) -> clock.Figures:
+    """PPO with an LSTM on 8 Gymnasium environments, after a first iteration that is not counted."""
+    import positions
+
+    from fathom import PPO, Agent
+
+    ppo = PPO(
+        memory="lstm", memory_units=64, hidden=(64,), num_envs=8, num_steps=128, epochs=10, minibatches=8
+    )
+    agent = Agent(ppo, positions.cartpole, seeds=1, seed=settings.get("seed", 0))
+    learn(agent, 1)
+    return ppo_figures(ppo, agent, *learn(agent, settings.get("steps", 20_480)))
+
+
 def ppo_solve(settings: dict[str, Any]) -> clock.Figures:
     """Training seconds until the mean greedy return of 20 episodes is 475, with the preset.
 
@@ -275,6 +306,10 @@ if __name__ == "__main__":
         "sac-pendulum-host": sac_pendulum,
         "sac-pendulum-native": partial(sac_pendulum, backend="native"),
         "td3-pendulum-host": td3_pendulum,
+        "a2c-cartpole-host": partial(a2c, "gymnasium", 8, 5, 2_000),
+        "a2c-cartpole-native": partial(a2c, "native", 8, 5, 400_000),
+        "a2c-cartpole-native-long": partial(a2c, "native", 16, 16, 400_000),
+        "recurrent-positions-host": recurrent_ppo,
         "q-learning-frozenlake": q_learning_native,
         "scaling": scaling,
         "import": importing,

@@ -6,4 +6,5 @@ from sbx import DQN, PPO, SAC, TD3
 
 if __name__ == "__main__":
     packages = ["sbx-rl", "stable-baselines3", "torch", "jax", "flax", "gymnasium", "numpy"]
-    sb3_workloads.answer("sbx", packages, PPO, DQN, SAC, TD3, compiles=True)
+    algorithms = {"ppo": PPO, "dqn": DQN, "sac": SAC, "td3": TD3}
+    sb3_workloads.answer("sbx", packages, algorithms, compiles=True)

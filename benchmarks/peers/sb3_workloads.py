@@ -1,11 +1,12 @@
 """The workloads of Stable-Baselines3 and of SBX, which share one API."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import clock
+import positions
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -57,6 +58,16 @@ OFF_POLICY: dict[str, Any] = {
     "train_freq": 1,
     "gradient_steps": 1,
     "policy_kwargs": {"net_arch": [256, 256]},
+}
+
+
+A2C_DEFAULT: dict[str, Any] = {"n_steps": 5}
+A2C_LONG: dict[str, Any] = {"n_steps": 16}
+RECURRENT: dict[str, Any] = {
+    "n_steps": 128,
+    "batch_size": 128,
+    "n_epochs": 10,
+    "policy_kwargs": {"net_arch": [64], "lstm_hidden_size": 64},
 }
 
 
@@ -149,6 +160,28 @@ def pendulum_rate(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figur
     return figures | {"updates_per_second": figures["steps_per_second"]}
 
 
+def a2c_rate(
+    a2c: Algorithm, schedule: dict[str, Any], num_envs: int, settings: dict[str, Any]
+) -> clock.Figures:
+    """A2C's env steps per second, learning included, after 50 iterations that are not counted."""
+    iteration, warmup, marks = num_envs * schedule["n_steps"], 50, Marks()
+    model = a2c("MlpPolicy", make_vec_env(ENV, n_envs=num_envs), seed=settings.get("seed", 0), **schedule)
+    model.learn(max(settings.get("steps", 0), 2 * warmup * iteration), callback=marks)
+    figures = clock.steady(marks.marks, warmup)
+    return figures | {"updates_per_second": figures["steps_per_second"] / iteration}
+
+
+def recurrent_rate(ppo: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """Recurrent PPO's env steps per second without velocities, after a first iteration not counted."""
+    marks = Marks()
+    env = make_vec_env(positions.cartpole, n_envs=8)
+    model = ppo("MlpLstmPolicy", env, seed=settings.get("seed", 0), **RECURRENT)
+    model.learn(max(settings.get("steps", 0), 2 * 8 * RECURRENT["n_steps"]), callback=marks)
+    figures = clock.steady(marks.marks, warmup=1)
+    updates = RECURRENT["n_epochs"] / RECURRENT["batch_size"]
+    return figures | {"updates_per_second": figures["steps_per_second"] * updates}
+
+
 def ppo_solve(ppo: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     """Training seconds, evaluation excluded, until the mean greedy return of 20 episodes is 475."""
     seconds: list[float | None] = []
@@ -184,19 +217,13 @@ def ppo_run(ppo: Algorithm, settings: dict[str, Any]) -> clock.Figures:
 def answer(
     peer: str,
     packages: list[str],
-    ppo: Algorithm,
-    dqn: Algorithm,
-    sac: Algorithm,
-    td3: Algorithm,
+    algorithms: Mapping[str, Algorithm],
     compiles: bool,
 ) -> None:
-    """Answers the request on the command line with these algorithms, on the CPU.
+    """Answers the request on the command line with these algorithms, by name, on the CPU.
 
     What the first iteration costs above the later ones is called compilation only where there is one.
     """
-
-    def on_cpu(algorithm: Algorithm) -> Algorithm:
-        return partial(algorithm, device="cpu")
 
     def with_threads(workload: clock.Workload) -> clock.Workload:
         def run(settings: dict[str, Any]) -> clock.Figures:
@@ -208,14 +235,22 @@ def answer(
 
         return run
 
-    ppo, dqn, sac, td3 = map(on_cpu, (ppo, dqn, sac, td3))
-    workloads: dict[str, clock.Workload] = {
-        "ppo-cartpole-native": partial(ppo_rate, ppo, "native", 64),
-        "ppo-cartpole-host": partial(ppo_rate, ppo, "default", 8),
-        "ppo-cartpole-solve": partial(ppo_solve, ppo),
-        "ppo-cartpole-100k": partial(ppo_run, ppo),
-        "dqn-cartpole-host": partial(dqn_rate, dqn),
-        "sac-pendulum-host": partial(pendulum_rate, sac),
-        "td3-pendulum-host": partial(pendulum_rate, td3),
+    on_cpu = {name: partial(algorithm, device="cpu") for name, algorithm in algorithms.items()}
+    rates: dict[str, tuple[str, Callable[..., clock.Figures], tuple[Any, ...]]] = {
+        "ppo-cartpole-native": ("ppo", ppo_rate, ("native", 64)),
+        "ppo-cartpole-host": ("ppo", ppo_rate, ("default", 8)),
+        "ppo-cartpole-solve": ("ppo", ppo_solve, ()),
+        "ppo-cartpole-100k": ("ppo", ppo_run, ()),
+        "dqn-cartpole-host": ("dqn", dqn_rate, ()),
+        "sac-pendulum-host": ("sac", pendulum_rate, ()),
+        "td3-pendulum-host": ("td3", pendulum_rate, ()),
+        "a2c-cartpole-host": ("a2c", a2c_rate, (A2C_DEFAULT, 8)),
+        "a2c-cartpole-native": ("a2c", a2c_rate, (A2C_LONG, 16)),
+        "recurrent-positions-host": ("recurrent", recurrent_rate, ()),
     }
-    clock.answer(peer, packages, {name: with_threads(workload) for name, workload in workloads.items()})
+    workloads = {
+        workload: with_threads(partial(rate, on_cpu[name], *arguments))
+        for workload, (name, rate, arguments) in rates.items()
+        if name in on_cpu
+    }
+    clock.answer(peer, packages, workloads)

@@ -47,10 +47,10 @@ def test_probabilities_at_learning_are_those_at_acting(kind):
     engine.advance(4, 10)
     clock = loop.clock_of(engine.carry.shared, jnp.int32(10), engine.plan)
     _, rollout = collect(engine.algorithm, engine.env, engine.plan, engine.carry.seeds, clock)
-    steps, _ = engine.algorithm.steps(engine.learner, rollout)
+    steps, _ = engine.algorithm.steps(engine.learner.normaliser, rollout)
     log_prob = engine.learner.params.policy(steps.obs).log_prob(steps.action)
     np.testing.assert_allclose(log_prob, rollout.extras["log_prob"], rtol=1e-5, atol=1e-5)
-    assert float(engine.learner.obs_stats.count) == 60
+    assert float(engine.learner.normaliser.obs_stats.count) == 60
 
 
 def test_gradients_are_those_of_the_papers_loop():

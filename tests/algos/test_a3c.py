@@ -73,7 +73,7 @@ def test_workers_follow_a_plain_loop(order, lag):
     orders, delays = set(), []
     for round_ in range(8):
         rollout, key = rollout_of(4, 6, seed=round_), jax.random.key(round_)
-        steps, _ = algorithm.rule.steps(state, rollout)
+        steps, _ = algorithm.rule.steps(state.normaliser, rollout)
         turns, late = (np.asarray(x) for x in algorithm.schedule(key))
         orders.add(tuple(turns.tolist()))
         waits = []
@@ -146,7 +146,7 @@ def test_probabilities_at_learning_are_those_at_acting(kind):
     engine.advance(4, 10)
     clock = loop.clock_of(engine.carry.shared, jnp.int32(10), engine.plan)
     _, rollout = collect(engine.algorithm, engine.env, engine.plan, engine.carry.seeds, clock)
-    steps, _ = engine.algorithm.rule.steps(engine.learner, rollout)
+    steps, _ = engine.algorithm.rule.steps(engine.learner.normaliser, rollout)
     for worker in range(3):
         mine = jax.tree.map(lambda x, w=worker: x[w], engine.learner.workers)
         part = jax.tree.map(lambda x, w=worker: x[:, 2 * w : 2 * w + 2], (steps, rollout.extras["log_prob"]))

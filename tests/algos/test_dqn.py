@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fathom.algos.value.dqn import DQN, State
+from fathom.algos.value.dqn import DQN
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.core.spaces import Box, Discrete, MultiDiscrete
@@ -53,7 +53,8 @@ def with_table(params, table):
 
 def state_of(algorithm, online, target, spec=TABLE):
     state = lift(algorithm).init(spec, KEY)
-    return State(with_table(state.params, online), with_table(state.target, target), state.opt_state)
+    tables = {"params": with_table(state.params, online), "target": with_table(state.target, target)}
+    return dataclasses.replace(state, **tables)
 
 
 def one_hot(*cells):
@@ -83,11 +84,13 @@ def test_the_target_of_a_step_on_the_grid_by_hand():
     target = TABULAR.td_target(state, batch)
     np.testing.assert_allclose(target, [3.5], rtol=1e-6)
     algorithm = dataclasses.replace(TABULAR, huber=False)
-    loss, (metrics, priorities) = algorithm.loss(state.params, batch, target)
+    loss, (metrics, priorities) = algorithm.loss(state.params, batch, target, TABLE.action_space)
     np.testing.assert_allclose(priorities, [0.5], rtol=1e-6)
     assert float(loss) == pytest.approx(0.125)
     assert float(metrics["q_value"].sum) == 3.0
-    slope = jax.grad(lambda p: algorithm.loss(p, batch, target)[0])(state.params).head.weight
+    slope = jax.grad(lambda p: algorithm.loss(p, batch, target, TABLE.action_space)[0])(
+        state.params
+    ).head.weight
     np.testing.assert_allclose(state.params.head.weight[0, RIGHT] - 0.1 * slope[0, RIGHT], 3.05, rtol=1e-6)
     assert np.count_nonzero(slope) == 1
 
@@ -127,7 +130,7 @@ def test_huber_and_square_by_hand():
     losses = {}
     for name, fields in {"square": {"huber": False}, "one": {}, "two": {"huber_delta": 2.0}}.items():
         algorithm = dataclasses.replace(TABULAR, **fields)
-        losses[name] = float(algorithm.loss(state.params, batch, target)[0])
+        losses[name] = float(algorithm.loss(state.params, batch, target, TABLE.action_space)[0])
     assert losses == pytest.approx(
         {"square": (0.125 + 8.0) / 2, "one": (0.125 + 3.5) / 2, "two": (0.125 + 2 * (4 - 1)) / 2}
     )
@@ -137,7 +140,7 @@ def test_weights_of_a_batch_weigh_the_loss_and_not_the_priorities():
     state = state_of(TABULAR, ONLINE, TARGET)
     batch = batch_of(one_hot(0, 0), [0, 1], [0.0, 0.0], [0.0, 0.0], one_hot(1, 1))
     batch = eqx.tree_at(lambda b: b.weight, batch, jnp.array([0.0, 2.0]))
-    loss, (_, priorities) = TABULAR.loss(state.params, batch, jnp.array([2.5, 3.5]))
+    loss, (_, priorities) = TABULAR.loss(state.params, batch, jnp.array([2.5, 3.5]), TABLE.action_space)
     assert float(loss) == pytest.approx(0.125)
     np.testing.assert_allclose(priorities, [0.5, 0.5])
 
@@ -259,7 +262,7 @@ def test_actions_that_do_not_begin_at_zero():
     action, _, _ = act(lift(TABULAR), state, (), one_hot(0, 1, 2), KEY, clock_of(), explore=False)
     np.testing.assert_array_equal(action, [6, 7, 8])
     batch = batch_of(one_hot(0, 1, 2), action, [0.0] * 3, [0.0] * 3, one_hot(0, 0, 0))
-    _, (metrics, _) = TABULAR.loss(state.params, batch, jnp.zeros(3))
+    _, (metrics, _) = TABULAR.loss(state.params, batch, jnp.zeros(3), state.action_space)
     assert float(metrics["q_value"].sum / metrics["q_value"].count) == pytest.approx((3 + 5 + 3) / 3)
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from fathom.algos.policy.reinforce import Reinforce
 from fathom.core.module import lift
+from fathom.envs.registry import make
 from fathom.train import loop
+from fathom.train.engine import make_engine
 
 from .probes import KINDS, SMALL, clock_of, every_kind, rollout_of, started
 
@@ -26,9 +28,9 @@ update = jax.jit(lambda algorithm, *args: algorithm.update(*args))
 @jax.jit
 def seen(algorithm, state, rollout):
     """What an update learns from: the steps, their returns, which are due, and which wait."""
-    steps, due, waiting = algorithm.gather(state.waiting, rollout, rollout.reward)
+    steps, due, waiting = algorithm.gather(state.waiting, rollout)
     _, critic = state.params.parts()
-    target = algorithm.returns(steps, rollout, algorithm.final_value(state, critic, rollout))
+    target = algorithm.returns(steps.reward, rollout, algorithm.final_value(state, critic, rollout))
     return steps, target, due, waiting
 
 
@@ -150,12 +152,29 @@ def test_probabilities_at_learning_are_those_at_acting(kind):
     engine.advance(4, 10)
     clock = loop.clock_of(engine.carry.shared, jnp.int32(10), engine.plan)
     _, rollout = collect(engine.algorithm, engine.env, engine.plan, engine.carry.seeds, clock)
-    steps, _, _ = engine.algorithm.gather(engine.learner.waiting, rollout, rollout.reward)
-    obs = engine.learner.obs_stats.normalize(steps.obs, 10.0)
+    steps, _, _ = engine.algorithm.gather(engine.learner.waiting, rollout)
+    obs = engine.learner.normaliser.obs_stats.normalize(steps.obs, 10.0)
     log_prob = engine.learner.params.policy(obs).log_prob(steps.action)
     np.testing.assert_allclose(log_prob[5:], steps.log_prob[5:], rtol=1e-5, atol=1e-5)
     # Those that waited were acted on one update before.
     assert np.abs(np.asarray(log_prob[:5] - steps.log_prob[:5])).max() > 1e-5
+
+
+def test_where_episodes_are_given_up_no_step_waits_for_their_end():
+    """An environment that cannot be copied starts anew on resume: what it earned belongs to no other."""
+    algorithm = dataclasses.replace(VALUED, normalize_reward=True)
+    engine = make_engine(lift(algorithm), make("CartPole-v1", "gymnasium"), 1, 0, "in-process")
+    try:
+        engine.start()
+        engine.advance(2, 10)
+        assert engine.learner.waiting.open.any()
+        assert engine.learner.normaliser.running_return.all()
+        assert "start anew" in engine.restore(None)
+        assert not engine.learner.waiting.open.any()
+        assert not engine.learner.normaliser.running_return.any()
+        assert float(engine.learner.normaliser.return_stats.count) == 16
+    finally:
+        engine.close()
 
 
 def test_nothing_is_learnt_before_an_episode_is_over():

@@ -8,11 +8,12 @@ import pytest
 
 from fathom.algos.actor_critic.common import ADAM, from_env
 from fathom.algos.actor_critic.sac import SAC
+from fathom.algos.actor_critic.td3 import TD3
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.core.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from fathom.core.spaces import Masked as MaskedSpace
-from fathom.core.types import Batch, EnvSpec
+from fathom.core.types import Batch, EnvSpec, Rollout
 from fathom.envs.probe.policy import ContinuousProbe
 from fathom.nn.heads import to_env
 from fathom.ops import optim
@@ -323,8 +324,59 @@ def test_other_actions_than_a_finite_box_are_refused():
     for space in (Box(-np.inf, np.inf, (1,)), Box(np.array([0.0, -1.0]), np.array([np.inf, 1.0]))):
         with pytest.raises(FathomError, match=r"(?s)infinite bounds.*finite ones.*PPO"):
             check(space)
+    for space in (Box(np.array([0.0, 5.0]), np.array([1.0, 5.0])), Box(-3e38, 3e38, (1,))):
+        with pytest.raises(FathomError, match=r"(?s)no width.*Leave out"):
+            check(space)
 
 
 def test_a_mask_is_refused():
     with pytest.raises(FathomError, match="masks go with Discrete"):
         SAC().check(EnvSpec(MaskedSpace(SPEC.obs_space, 2), SPEC.action_space))
+
+
+@pytest.mark.parametrize("kind", [SAC, TD3], ids=["sac", "td3"])
+def test_an_update_under_normalisation_is_one_without_on_what_was_normalised_by_hand(kind):
+    settings = {
+        "hidden": (5,),
+        "learning_rate": 0.05,
+        "buffer_size": 64,
+        "batch_size": 8,
+        "learning_starts": 8,
+    }
+    plain = lift(kind(**settings))
+    algorithm = lift(kind(**settings, normalize_obs=True, normalize_reward=True, norm_clip=1.5))
+    bare, state = plain.init(SPEC, KEY), algorithm.init(SPEC, KEY)
+    rng = np.random.default_rng(0)
+    obs, reward = rng.normal(2.0, 3.0, (50, 1, 3)), rng.normal(0.0, 9.0, (50, 1))
+    over = jnp.zeros((50, 1), bool)
+    rollout = Rollout(jnp.float32(obs), None, jnp.float32(reward), over, over, jnp.float32(obs), {}, ())
+    state = algorithm.observe(state, rollout)
+    assert jax.tree.leaves(algorithm.observe(bare, rollout).normaliser) == []
+
+    total, running = 0.0, []
+    for r in reward[:, 0]:
+        total = 0.99 * total + r
+        running.append(total)
+    batch = batch_of(0)
+
+    def by_hand(x):
+        return np.clip((np.asarray(x) - obs.mean((0, 1))) / obs.std((0, 1)), -1.5, 1.5).astype(np.float32)
+
+    scaled = np.clip(batch.reward / np.std(running), -1.5, 1.5)
+    hand = dataclasses.replace(
+        batch, obs=by_hand(batch.obs), next_obs=by_hand(batch.next_obs), reward=jnp.float32(scaled)
+    )
+    got, _, _ = update(algorithm, state, batch, KEY, clock_of())
+    wanted, _, _ = update(plain, bare, hand, KEY, clock_of())
+    assert_close(got.params, wanted.params, rtol=1e-3, atol=1e-5)
+    memory = algorithm.init_memory(state, 6)
+    action, *_ = act(algorithm, state, memory, batch.obs, KEY, clock_of(), explore=False)
+    same, *_ = act(plain, bare, memory, hand.obs, KEY, clock_of(), explore=False)
+    assert_close(action, same, rtol=1e-4, atol=1e-4)
+
+
+def test_observations_are_put_on_one_scale_only():
+    with pytest.raises(FathomError, match="normalize_obs and scale_obs"):
+        SAC(normalize_obs=True, scale_obs=True).check(SPEC)
+    with pytest.raises(FathomError, match="real numbers"):
+        SAC(normalize_obs=True).check(EnvSpec(Discrete(3), SPEC.action_space))

@@ -178,8 +178,8 @@ def test_the_ratio_is_one_on_the_first_minibatch():
     "algorithm",
     [
         A2C(num_envs=2, num_steps=4, hidden=(4,)),
-        A3C(num_workers=2, num_envs=2, num_steps=4, hidden=(4,)),
-        Reinforce(num_envs=2, num_steps=8, hidden=(4,)),
+        pytest.param(A3C(num_workers=2, num_envs=2, num_steps=4, hidden=(4,)), marks=pytest.mark.slow),
+        pytest.param(Reinforce(num_envs=2, num_steps=8, hidden=(4,)), marks=pytest.mark.slow),
         TRPO(num_envs=2, num_steps=8, value_minibatches=2, hidden=(4,)),
     ],
     ids=lambda a: type(a).__name__,
@@ -203,7 +203,7 @@ def test_matrices_older_than_nothing_are_refused(name):
         dataclasses.replace(NOISY[name], sde_steps=0).check(SPEC)
 
 
-@pytest.mark.parametrize("path", ["native", "gymnasium"])
+@pytest.mark.parametrize("path", ["native", pytest.param("gymnasium", marks=pytest.mark.slow)])
 def test_a_player_keeps_its_matrix_and_a_new_episode_draws_another(path):
     agent = Agent(dataclasses.replace(NOISY["a2c"], sde_steps=1000), "Pendulum-v1", backend=path)
     agent.learn(15)

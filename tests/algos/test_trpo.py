@@ -124,7 +124,7 @@ def test_probabilities_at_learning_are_those_at_acting(kind):
     engine.advance(4, 10)
     clock = loop.clock_of(engine.carry.shared, jnp.int32(10), engine.plan)
     _, rollout = collect(engine.algorithm, engine.env, engine.plan, engine.carry.seeds, clock)
-    obs = engine.learner.obs_stats.normalize(rollout.obs, 10.0)
+    obs = engine.learner.normaliser.obs_stats.normalize(rollout.obs, 10.0)
     log_prob = engine.learner.params.policy(obs).log_prob(rollout.extras["action"])
     np.testing.assert_allclose(log_prob, rollout.extras["log_prob"], rtol=1e-5, atol=1e-5)
     assert np.asarray(engine.advance(3, 10)["kl"].sum).max() <= 3 * 0.01 * (1 + 1e-4)

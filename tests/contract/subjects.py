@@ -52,7 +52,13 @@ REPLAYED: dict[str, Any] = {
     "train_every": 4,
     "hidden": (8,),
 }
-SWITCHES: dict[str, Any] = {"n_step": 3, "anneal_lr": True, "scale_obs": True, "tau": 0.5}
+SWITCHES: dict[str, Any] = {
+    "n_step": 3,
+    "anneal_lr": True,
+    "normalize_obs": True,
+    "normalize_reward": True,
+    "tau": 0.5,
+}
 
 
 @dataclass(frozen=True)
@@ -236,7 +242,7 @@ every_algorithm = pytest.mark.parametrize("name", EVERY)
 
 # The same for what concerns learners with networks, one with continuous actions among the quick ones.
 NETWORKS = [
-    pytest.param(name, marks=() if name in (*KINDS, "sac") else pytest.mark.slow)
+    pytest.param(name, marks=() if name in ("ppo", "sac") else pytest.mark.slow)
     for name in sorted(SUBJECTS)
     if SUBJECTS[name].env in ("CartPole-v1", STEERED)
 ]

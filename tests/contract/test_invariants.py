@@ -68,10 +68,16 @@ def unless_quick(name: str, quick: bool) -> Any:
     return () if name in KINDS or (quick and name in COMPARED) else pytest.mark.slow
 
 
+def unless_few(name: str, path: str, seeds: int) -> Any:
+    """Seeds side by side are another program than one alone; each in the quick set on one path."""
+    quick = COMPARED if (path, seeds) == ("native", 2) else KINDS if (path, seeds) == ("gymnasium", 1) else ()
+    return () if name in quick else pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("name", "path", "seeds"),
     [
-        pytest.param(name, path, seeds, marks=unless_quick(name, (path, seeds) == ("native", 2)))
+        pytest.param(name, path, seeds, marks=unless_few(name, path, seeds))
         for name in ALGORITHMS
         for path in PATHS
         for seeds in (1, 2)

@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 
 import gymnasium
 import numpy as np
@@ -9,7 +10,7 @@ from gymnasium import spaces as gym
 from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.types import Masked
-from fathom.envs import registry
+from fathom.envs import host, registry
 from fathom.envs.host import HostEnv, pack, unpack
 
 
@@ -431,3 +432,24 @@ def test_a_mask_of_the_wrong_length_is_refused():
 
     with pytest.raises(FathomError, match="2 entries"):
         _ = HostEnv(Short).obs_space
+
+
+class Slow(Counting):
+    """Counting whose steps take a while."""
+
+    def step(self, action):
+        """The same, 3 ms later."""
+        time.sleep(0.003)
+        return super().step(action)
+
+
+@pytest.mark.parametrize(("kind", "workers"), [(Counting, "in-process"), (Slow, "subprocess")])
+def test_where_environments_are_stepped_is_measured_and_told(kind, workers, monkeypatch):
+    where = {"in-process": "this process", "subprocess": "2 processes"}[workers]
+    monkeypatch.setattr(host, "_cores", lambda: 2)
+    with HostEnv(kind, kind.__name__).vector(4) as vec:
+        assert vec.workers == workers
+        assert vec.told.startswith(f"{kind.__name__} takes ")
+        assert vec.told.endswith(f" ms a step: 4 environments in {where}")
+    with HostEnv(kind, kind.__name__).vector(4, "in-process") as vec:
+        assert vec.told == ""

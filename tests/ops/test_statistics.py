@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,3 +146,15 @@ def test_global_norm_of_large_arrays_counts_every_element(size):
     np.testing.assert_allclose(norms, expected, rtol=1e-6)
     batched = jax.vmap(global_norm)(jnp.stack([x, 2.0 * x]))
     np.testing.assert_allclose(batched, [expected, 2 * expected], rtol=1e-6)
+
+
+def test_a_sample_never_weighs_nothing():
+    """Beyond 10⁶ updates a variance would shrink by rounding, and what is new would go unheard."""
+    stats = RunningStats.init(jnp.zeros(()))
+    stats = dataclasses.replace(stats, count=jnp.float32(1e9))
+
+    def step(stats, _):
+        return stats.update(jnp.ones((1,))), None
+
+    after, _ = jax.jit(lambda s: jax.lax.scan(step, s, None, length=100_000))(stats)
+    np.testing.assert_allclose(after.mean, 1.0 - np.exp(-0.1), rtol=1e-3)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fathom.agent import Agent
-from fathom.algos.actor_critic.common import ActorCritic as FromReplay
+from fathom.algos.actor_critic.common import OffPolicyActorCritic as FromReplay
 from fathom.algos.actor_critic.common import from_env
 from fathom.algos.actor_critic.ddpg import DDPG
 from fathom.algos.actor_critic.discrete_sac import DiscreteSAC
@@ -135,7 +135,7 @@ CRITICS = {
     "td3": TD3(**REPLAYED),
     "ddpg": DDPG(**REPLAYED),
 }  # fmt: skip
-QUICK = (*itertools.product(("ppo", "dqn", "q_learning"), PATHS), ("sac", "native"))
+QUICK = (("ppo", "native"), ("dqn", "gymnasium"), ("q_learning", "native"), ("sac", "native"))
 
 
 def critic(engine: Engine) -> np.ndarray:
@@ -344,42 +344,42 @@ NORMALISED = SUBJECTS["ppo"].every_switch
 STEPS = Plan.of(NORMALISED).steps
 NORMALISING = sorted(n for n, subject in SUBJECTS.items() if hasattr(subject.algorithm, "normalize_obs"))
 every_normaliser = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in KINDS else pytest.mark.slow) for n in NORMALISING]
+    "name", [pytest.param(n, marks=() if n in (*KINDS, "sac") else pytest.mark.slow) for n in NORMALISING]
 )
 
 
 @every_normaliser
 def test_trap_8_statistics_are_saved_and_loaded(name: str, tmp_path: Any) -> None:
-    algorithm = SUBJECTS[name].every_switch
+    algorithm, env = SUBJECTS[name].every_switch, SUBJECTS[name].env
     steps = Plan.of(algorithm).steps * 6
-    agent = Agent(algorithm, "CartPole-v1").learn(steps)
+    agent = Agent(algorithm, env).learn(steps)
     agent.save(tmp_path / "run")
     loaded = Agent.load(tmp_path / "run")
-    stats = loaded.engine.learner.obs_stats
+    stats = loaded.engine.learner.normaliser.obs_stats
     assert float(stats.count) == steps
-    assert bits(stats) == bits(agent.engine.learner.obs_stats)
-    obs = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    assert bits(stats) == bits(agent.engine.learner.normaliser.obs_stats)
+    obs = np.random.default_rng(0).normal(size=(500, *agent.engine.spec.obs_space.shape)).astype(np.float32)
     for deterministic in (True, False):
         again = Agent.load(tmp_path / "run")
         agent._predictions = again._predictions = 0  # the same draw of the same stream
         assert agent.predict(obs, deterministic).tobytes() == again.predict(obs, deterministic).tobytes()
-    assert len(set(loaded.predict(obs).tolist())) == 2
+    assert len(np.unique(loaded.predict(obs))) > 1
 
 
 @every_normaliser
 def test_trap_8_statistics_are_not_touched_by_evaluation_and_prediction(name: str) -> None:
     algorithm = SUBJECTS[name].every_switch
-    agent = Agent(algorithm, "CartPole-v1").learn(Plan.of(algorithm).steps * 6)
+    agent = Agent(algorithm, SUBJECTS[name].env).learn(Plan.of(algorithm).steps * 6)
     before = bits(agent.engine.learner)
     agent.evaluate(5)
     agent.evaluate(5, deterministic=False)
-    agent.predict(np.full(4, 100.0, np.float32))
+    agent.predict(np.full(agent.engine.spec.obs_space.shape, 100.0, np.float32))
     assert bits(agent.engine.learner) == before
 
 
 @every_normaliser
 def test_trap_8_statistics_are_those_of_each_observation_once(name: str) -> None:
-    engine = started(SUBJECTS[name].every_switch, "CartPole-v1")
+    engine = started(SUBJECTS[name].every_switch, SUBJECTS[name].env)
     collect = partial(jax.jit, static_argnames="plan")(loop.collect)
     seen = []
     for update in range(3):
@@ -387,8 +387,8 @@ def test_trap_8_statistics_are_those_of_each_observation_once(name: str) -> None
         clock = loop.clock_of(carry.shared, jnp.int32(3), engine.plan)
         seen.append(np.asarray(collect(engine.algorithm, engine.env, engine.plan, carry.seeds, clock)[1].obs))
         engine.advance(1, 3)
-        stats = engine.learner.obs_stats
-        whole = np.concatenate(seen).reshape(-1, 4)
+        stats = engine.learner.normaliser.obs_stats
+        whole = np.concatenate(seen).reshape(-1, *engine.spec.obs_space.shape)
         assert float(stats.count) == len(whole) == (update + 1) * engine.plan.steps
         np.testing.assert_allclose(stats.mean, whole.mean(axis=0), rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(stats.var, whole.var(axis=0), rtol=1e-3)
@@ -410,15 +410,25 @@ def test_trap_9_half_a_run_saved_and_loaded_goes_on_as_the_whole(name: str, tmp_
     assert bits(learnt(other.engine.learner)) != bits(learnt(half.engine.learner))
 
 
+NORMALISER = ("normaliser.obs_stats", "normaliser.return_stats", "normaliser.running_return")
 HELD = {
-    "ppo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
-    "a2c": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
-    "a3c": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "workers", "behind"),
-    "reinforce": ("params", "opt_state", "obs_stats", "return_stats", "running_return", "waiting"),
-    "trpo": ("params", "opt_state", "obs_stats", "return_stats", "running_return"),
+    "ppo": ("params", "opt_state", *NORMALISER),
+    "a2c": ("params", "opt_state", *NORMALISER),
+    "a3c": ("params", "opt_state", *NORMALISER, "workers", "behind"),
+    "reinforce": ("params", "opt_state", *NORMALISER, "waiting"),
+    "trpo": ("params", "opt_state", *NORMALISER),
     "dqn": ("params", "opt_state", "target", "replay", "ring"),
     "q_learning": ("learner.q.values",),
-    "sac": ("params.actor", "params.critics", "log_alpha", "opt_state", "target", "replay", "ring"),
+    "sac": (
+        "params.actor",
+        "params.critics",
+        "log_alpha",
+        "opt_state",
+        "target",
+        *NORMALISER,
+        "replay",
+        "ring",
+    ),
     "ddpg": ("params.actor", "params.critics", "opt_state", "target", "replay", "ring", "seeds.memory"),
 }
 
@@ -469,7 +479,7 @@ def test_trap_13_a_seed_is_the_same_run_alone_and_among_others() -> None:
         assert bits(engine.learner) == bits(jax.tree.map(lambda x, i=i: x[i], both.learner))
 
 
-@both_paths
+@pytest.mark.parametrize("path", ["gymnasium", pytest.param("native", marks=pytest.mark.slow)])
 def test_trap_18_the_ratio_is_one_on_the_first_minibatch(path: str) -> None:
     """One epoch of one minibatch: every minibatch is a first, and whatever is off by 1e-5 is counted."""
     algorithm = dataclasses.replace(
@@ -480,7 +490,7 @@ def test_trap_18_the_ratio_is_one_on_the_first_minibatch(path: str) -> None:
         metrics = engine.advance(10, 10)
         assert metrics["clip_fraction"].count[0] == 10
         assert metrics["clip_fraction"].sum[0] == 0
-        assert float(engine.learner.obs_stats.count) == 10 * STEPS
+        assert float(engine.learner.normaliser.obs_stats.count) == 10 * STEPS
     finally:
         engine.close()
 

@@ -34,6 +34,10 @@ class Algorithm(Config):
     def init_memory(self, state: PyTree, num_envs: int) -> PyTree:
         """The policy's memory at the start of an episode, [env, ...]; () for feed-forward policies."""
 
+    def restart(self, state: Any) -> Any:
+        """The learner's state where the episodes under way are given up and others begin."""
+        return state
+
     @abc.abstractmethod
     def act(
         self, state: PyTree, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
@@ -67,6 +71,10 @@ class OffPolicy(Algorithm):
     train_every: eqx.AbstractVar[int]
     gradient_steps: eqx.AbstractVar[int]
     n_step: eqx.AbstractVar[int]
+
+    def observe(self, state: Any, rollout: Rollout) -> Any:
+        """The state once a rollout [time, env, ...] was collected; for statistics of what is seen."""
+        return state
 
     @abc.abstractmethod
     def update(

@@ -32,6 +32,7 @@ _PACKAGES = (
 # extra -> module that shows whether it is there, what it is for
 _EXTRAS = {
     "box2d": ("Box2D", "LunarLander, BipedalWalker, CarRacing"),
+    "mujoco": ("mujoco", "HalfCheetah, Hopper, Walker2d, Ant"),
     "classic": ("pygame", "Gymnasium's own rendering"),
     "video": ("imageio_ffmpeg", "films as .mp4"),
 }

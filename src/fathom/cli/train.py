@@ -173,13 +173,16 @@ def _learn(agent: Any, steps: int | None, out: Path, episodes: int, as_json: boo
     from fathom.cli.progress import showing
 
     try:
-        with contextlib.closing(agent), showing(quiet) as listeners:
-            agent.learn(steps, listeners=listeners)
-            for listener in listeners:
-                listener.phase("evaluate", f"{episodes} episodes of each seed")
-            summary = agent.summary(episodes)
-            for listener in listeners:
-                listener.phase("done")
+        with contextlib.closing(agent):
+            if agent.engine.told:
+                _say(f"{agent.engine.told} (--workers decides otherwise)", quiet)
+            with showing(quiet) as listeners:
+                agent.learn(steps, listeners=listeners)
+                for listener in listeners:
+                    listener.phase("evaluate", f"{episodes} episodes of each seed")
+                summary = agent.summary(episodes)
+                for listener in listeners:
+                    listener.phase("done")
     except KeyboardInterrupt:
         _say(_interrupted(out))
         return INTERRUPTED

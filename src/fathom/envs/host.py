@@ -32,11 +32,14 @@ from jaxtyping import UInt32
 from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.types import EnvSpec, Masked, VecStep
+from fathom.envs import physics
 
 Workers = Literal["auto", "in-process", "subprocess"]
 
 _STEP = jax.tree.structure(VecStep(0, 0, 0, 0, 0, 0))  # pyright: ignore[reportArgumentType]
 _CHECKED_STEPS = 3
+_SAMPLES = 200  # steps of a scratch environment, by which it is decided where to step
+_SAMPLE_SECONDS = 2.0  # that they may take in all
 _WORTH_A_PROCESS = 5e-4  # seconds of stepping saved per vector step; asking two workers costs about half
 _MASK = "action_mask"
 
@@ -525,7 +528,10 @@ class HostVec:
         self._facts = host._facts
         self._layout = _Layout(self._facts.obs_space, self._facts.mask_from)
         self._reason = ""
-        self.workers: Workers = _choose(host, num_envs) if workers == "auto" else workers
+        self.told = ""  # what was measured and chosen, for people
+        if workers == "auto":
+            workers, self.told = _choose(host, num_envs)
+        self.workers: Workers = workers
         self._closed = False
         self._slice: _Slice | None = None
         self._workers: list[_Worker] = []
@@ -700,34 +706,44 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _choose(host: HostEnv, num_envs: int) -> Workers:
-    """Processes where they save more than they cost, by the median of a scratch environment's steps."""
+def _choose(host: HostEnv, num_envs: int) -> tuple[Workers, str]:
+    """Processes where they save more than they cost, by a scratch environment's steps; and the reason."""
     processes = min(num_envs, _cores())
     if processes < 2:
-        return "in-process"
+        return "in-process", ""
     env = host.fresh()
     if hasattr(env, "native"):  # ours: each process would compile it again
         env.close()
-        return "in-process"
-    seconds = []
+        return "in-process", ""
     try:
-        env.reset(seed=0)
-        # Its own space may be shared by all environments of its class, stream and all.
-        action_space = copy.deepcopy(env.action_space)
-        action_space.seed(0)
-        for _ in range(12):
-            action = action_space.sample()
-            start = time.perf_counter()
-            _, _, terminated, truncated, _ = env.step(action)
-            seconds.append(time.perf_counter() - start)
-            if terminated or truncated:
-                env.reset()
+        seconds = statistics.median(_step_seconds(env))
     except Exception:
-        return "in-process"  # the vector will meet the same error and say where it arose
+        return "in-process", ""  # the vector will meet the same error and say where it arose
     finally:
         env.close()
-    saved = statistics.median(seconds) * num_envs * (1 - 1 / processes)
-    return "subprocess" if saved > _WORTH_A_PROCESS else "in-process"
+    saved = seconds * num_envs * (1 - 1 / processes)
+    measured = f"{host.id} takes {seconds * 1e3:.2g} ms a step"
+    if saved > _WORTH_A_PROCESS:
+        return "subprocess", f"{measured}: {num_envs} environments in {processes} processes"
+    return "in-process", f"{measured}: {num_envs} environments in this process"
+
+
+def _step_seconds(env: Any) -> list[float]:
+    """How long each of an environment's steps by random actions takes."""
+    seconds: list[float] = []
+    end = time.perf_counter() + _SAMPLE_SECONDS
+    env.reset(seed=0)
+    # Its own space may be shared by all environments of its class, stream and all.
+    action_space = copy.deepcopy(env.action_space)
+    action_space.seed(0)
+    while len(seconds) < _SAMPLES and time.perf_counter() < end:
+        action = action_space.sample()
+        start = time.perf_counter()
+        _, _, terminated, truncated, _ = env.step(action)
+        seconds.append(time.perf_counter() - start)
+        if terminated or truncated:
+            env.reset()
+    return seconds
 
 
 class _Worker:
@@ -981,6 +997,8 @@ class _Copier:
                 raise _NotCopyable(f"{path}, a space that differs from a new environment's")
             streams = [part._np_random for part in _parts(value)]
             return {"~": "space", "of": self.encode_all(streams, None, path)}
+        if physics.is_data(value) and physics.is_data(fresh):
+            return {"~": "mujoco", "of": self.encode(physics.state(value), None, path)}
         raise _NotCopyable(f"{path}, a {kind.__module__}.{kind.__qualname__}")
 
     def encode_generator(self, value: np.random.Generator, path: str) -> dict[str, Any]:
@@ -1026,6 +1044,10 @@ class _Copier:
                 raise _NotCopyable(f"{path}, a {type(value).__name__} other than a new environment's")
             return True
         if isinstance(value, GymSpec) or type(value).__name__ in ("PjitFunction", "Logger"):
+            return True
+        if physics.is_model(value) and not physics.same_model(value, fresh):
+            raise _NotCopyable(f"{path}, a model other than a new environment's")
+        if physics.is_model(value) or physics.is_view(value):
             return True
         if type(value) in (dict, list, tuple) and len(value) >= _LARGE and type(fresh) is type(value):
             try:
@@ -1128,6 +1150,9 @@ class _Restorer:
             case "space":
                 for part, stream in zip(_parts(fresh), of, strict=True):
                     part._np_random = self.decode(stream, None)
+                return fresh
+            case "mujoco":
+                physics.restore(fresh, self.decode(of, None))
                 return fresh
         raise FathomError(
             f"the snapshot holds a {node['~']!r}, which this Fathom does not know; it is newer."

@@ -81,6 +81,7 @@ _entries: dict[str, _Entry] = {
     "TenArmedTestbed-v0": _Entry(
         "fathom.envs.toy.bandit:Bandit", None, "10 arms, one state, no end (S&B 2.3)"
     ),
+    "Knapsack-v0": _toy("knapsack", "Knapsack"),
     "TMaze-v0": _memory("t_maze", "TMaze", 100),
     "RepeatPrevious-v0": _memory("repeat_previous", "RepeatPrevious"),
     "CartPolePositions-v0": _memory("positions", "cartpole_positions", 500),

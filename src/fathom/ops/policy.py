@@ -70,9 +70,10 @@ def adapted_kl_coef(
 ) -> Float[Array, ""]:
     """β of the next update: halved where KL < d_targ / 1.5, doubled where KL > 1.5 · d_targ.
 
-    Schulman et al. 2017, arXiv:1707.06347, section 4.
+    Schulman et al. 2017, arXiv:1707.06347, section 4. Kept within [10⁻⁶, 10⁶], whence it can come back.
     """
-    return jnp.where(kl < target / 1.5, coef / 2.0, jnp.where(kl > 1.5 * target, coef * 2.0, coef))
+    adapted = jnp.where(kl < target / 1.5, coef / 2.0, jnp.where(kl > 1.5 * target, coef * 2.0, coef))
+    return jnp.clip(adapted, 1e-6, 1e6)
 
 
 def clip_fraction(ratio: Float[Array, "*batch"], clip: Float[Array, ""] | float) -> Float[Array, ""]:

@@ -10,6 +10,10 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from fathom.core.errors import FathomError
 
+# Below this, what rounding takes from a variance is more than a sample brings: of 10⁷ single samples of one
+# distribution it would take a quarter.
+_LEAST_WEIGHT = 1e-6
+
 
 class RunningStats(eqx.Module):
     """Mean and variance of all that was seen, for each element of a tree of float arrays.
@@ -20,7 +24,7 @@ class RunningStats(eqx.Module):
     origin: PyTree  # the first sample: float32 keeps more digits of a spread about it than about 0
     shift: PyTree  # mean − origin
     var: PyTree  # variance of the population; 1 before anything was seen
-    count: Float[Array, ""]  # samples seen; above 2²⁴ single samples it stands still, and old ones fade
+    count: Float[Array, ""]  # samples seen, up to 2²⁴ single ones; from 10⁶ updates on old ones fade
 
     @staticmethod
     def init(example: PyTree) -> "RunningStats":
@@ -38,7 +42,7 @@ class RunningStats(eqx.Module):
 
         With b new samples of mean m and variance v to n old ones, w = b/(n + b), δ = m − mean:
         mean ← mean + w·δ, var ← (1 − w)·var + w·v + w(1 − w)·δ². Chan, Golub & LeVeque 1983, Eq. 1.5.
-        FathomError where the batch is empty or the leading axes differ.
+        w is 10⁻⁶ at least. FathomError where the batch is empty or the leading axes differ.
         """
         origins, tree = jax.tree.flatten(self.origin)
         samples = tree.flatten_up_to(batch)
@@ -52,8 +56,9 @@ class RunningStats(eqx.Module):
             raise FathomError("RunningStats.update: the batch has no samples; give at least one.")
         count = self.count + size
         statistics = zip(origins, tree.flatten_up_to(self.shift), tree.flatten_up_to(self.var), strict=True)
+        weight = jnp.maximum(size / count, _LEAST_WEIGHT)
         joined = [
-            _join(*statistic, x, size / count, self.count > 0.0) if _is_float(x) else statistic
+            _join(*statistic, x, weight, self.count > 0.0) if _is_float(x) else statistic
             for statistic, x in zip(statistics, samples, strict=True)
         ]
         origin, shift, var = (tree.unflatten([one[i] for one in joined]) for i in range(3))

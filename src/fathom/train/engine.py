@@ -80,6 +80,7 @@ class Engine(abc.ABC):
         self.replay_bytes = require_memory(algorithm, spec, self.plan, seeds)
         self.keys = seed_keys(seed, seeds)
         self.compile_seconds = 0.0
+        self.told = ""  # what was chosen by measurement, for people
 
     @property
     def update(self) -> int:
@@ -431,11 +432,12 @@ def _restart_episodes(algorithm: Algorithm, carry: Carry, obs: PyTree, plan: Pla
         if replay is not None:
             last = (carry.shared.ring.cursor - 1) % plan.ring_rows
             replay = eqx.tree_at(lambda r: r.truncated, replay, replay.truncated.at[last].set(True))
+        learner = algorithm.restart(seed.learner)
         return Seed(
-            seed.learner,
+            learner,
             seed.env,
             obs,
-            algorithm.init_memory(seed.learner, plan.num_envs),
+            algorithm.init_memory(learner, plan.num_envs),
             seed.key,
             jnp.zeros_like(seed.episode_return),
             jnp.zeros_like(seed.episode_length),
@@ -454,6 +456,7 @@ class HostEngine(Engine):
         Engine.__init__(self, algorithm, EnvSpec(env.obs_space, env.action_space, env.id), seeds, seed)
         self.env = env
         self.vector = env.vector(seeds * self.plan.num_envs, workers=workers)
+        self.told = self.vector.told
         self._rows: Any = None
         self._leaves: list = []  # of the carry
         self._form: Any = None

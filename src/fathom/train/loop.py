@@ -268,9 +268,8 @@ def learn(
         assert seed.replay is not None
         replay = replays.add(seed.replay, rollout, ring)
         after = replays.advance(ring, plan.rows, plan.ring_rows)
-        learner, learnt = learn_from_replay(
-            algorithm, plan, seed.learner, replay, after, key, clock, learning
-        )
+        learner = algorithm.observe(seed.learner, rollout)
+        learner, learnt = learn_from_replay(algorithm, plan, learner, replay, after, key, clock, learning)
         seed = eqx.tree_at(lambda s: (s.learner, s.replay), seed, (learner, replay))
     else:
         raise TypeError(type(algorithm))

@@ -1,10 +1,12 @@
 """What off-policy actor-critics have in common: checks, random play at first, the critics' regression."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -17,10 +19,11 @@ from fathom.algos.base import (
     require_positive,
     require_replay,
 )
+from fathom.algos.normalisation import Normaliser, T, require_normalisable, restarted
 from fathom.core.errors import FathomError
 from fathom.core.keys import named
 from fathom.core.spaces import Box, Tuple, flat_size, flatten, to_unit
-from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs
+from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.nn.network import Actor, NoisyActor
 from fathom.ops import schedules, td
 from fathom.ops.distributions import TanhGaussian
@@ -29,20 +32,48 @@ from fathom.ops.exploration import NoiseMatrix
 ADAM = optax.scale_by_adam()  # the direction; `optim.descend` applies the step size
 
 
-class ActorCritic(OffPolicy):
+class OffPolicyActorCritic(OffPolicy):
     """A policy network and critics that learn from replay, all by Adam with one step size."""
 
     learning_rate: eqx.AbstractVar[float]
     tau: eqx.AbstractVar[float]
     anneal_lr: eqx.AbstractVar[bool]
+    scale_obs: eqx.AbstractVar[bool]
+    normalize_obs: eqx.AbstractVar[bool]
+    normalize_reward: eqx.AbstractVar[bool]
+    norm_clip: eqx.AbstractVar[float]
     hidden: eqx.AbstractVar[tuple[int, ...]]
 
-    def check_ranges(self) -> None:
-        """Raise FathomError for values out of range."""
-        require_positive(self, "learning_rate", "tau", "num_envs")
+    def check_shared(self, spec: EnvSpec) -> None:
+        """Raise FathomError for values out of range, and for observations that cannot be normalised."""
+        require_positive(self, "learning_rate", "tau", "num_envs", "norm_clip")
+        require_normalisable(self, spec)
+        require(
+            not (self.normalize_obs and self.scale_obs),
+            "normalize_obs and scale_obs both put observations on a scale of their own; leave one out.",
+        )
         require_fraction(self, "gamma", "tau")
         require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
         require_replay(self)
+
+    def restart(self, state: T) -> T:
+        """The state with what was earned in the episodes under way forgotten."""
+        return restarted(state)
+
+    def observe(self, state: T, rollout: Rollout) -> T:
+        """The state with the statistics of what was just collected joined in."""
+        return eqx.tree_at(lambda s: s.normaliser, state, state.normaliser.follow(rollout, self.gamma))
+
+    def normalized(self, normaliser: Normaliser, batch: Batch) -> Batch:
+        """A batch on the scale that the networks learn from, by the statistics of now."""
+        if normaliser.obs_stats is None and normaliser.return_stats is None:
+            return batch
+        return replace(
+            batch,
+            obs=normaliser.normalize(batch.obs, self.norm_clip),
+            next_obs=normaliser.normalize(batch.next_obs, self.norm_clip),
+            reward=normaliser.scale(batch.reward, self.norm_clip),
+        )
 
     def step_size(self, clock: Clock) -> Float[Array, ""]:
         """Adam's step size α, constant or falling to 0 at the horizon."""
@@ -62,6 +93,13 @@ def require_finite_box(name: str, spec: EnvSpec) -> None:
         space.bounded,
         f"{name} fills the box of actions by tanh, and {space!r} has infinite bounds. Give finite ones in "
         "the environment's action_space, by a wrapper for example; or use PPO, whose Gaussian needs none.",
+    )
+    with np.errstate(over="ignore"):
+        spread = space.high - space.low
+    require(
+        bool(np.all((spread > 0) & np.isfinite(spread))),
+        f"{name} maps the box of actions to [−1, 1], and in {space!r} a component has no width, or more than "
+        "float32 can tell. Leave out what is not to be chosen, and give the rest bounds that mean something.",
     )
 
 

@@ -53,13 +53,16 @@ class DDPG(Deterministic):
     n_step: int = 1  # rewards summed before bootstrapping; 1 to 5
     anneal_lr: bool = False  # both step sizes fall linearly to 0 over the run
     scale_obs: bool = False  # real numbers in observations mapped from their bounds, where finite, to [−1, 1]
+    normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
+    normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
+    norm_clip: float = 10.0  # normalised observations and rewards are cut at ± this
     hidden: tuple[int, ...] = (256, 256)  # units of the hidden layers of actor and critic
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = "relu"  # of the hidden layers
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for actions that are no finite box."""
         require_finite_box("DDPG", spec)
-        self.check_ranges()
+        self.check_shared(spec)
         require_positive(self, "actor_learning_rate")
         require_fraction(self, "theta")
         require(self.noise >= 0, f"noise is {self.noise}; it must not be negative.")
@@ -76,7 +79,7 @@ class DDPG(Deterministic):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3: μ(s) + N, uniform before learning; without noise where not exploring."""
-        action = policy(state.params.actor, obs)
+        action = policy(state.params.actor, state.normaliser.normalize(obs, self.norm_clip))
         if explore:
             noise_key, uniform_key = jax.random.split(key)
             if self.process == "ou":
@@ -91,6 +94,7 @@ class DDPG(Deterministic):
     ) -> tuple[State, Metrics, Array | None]:
         """Lines 6 to 9 on one minibatch."""
         step_size = self.step_size(clock)
+        batch = self.normalized(state.normaliser, batch)
         target = self.td_target(state, batch, policy(state.target.actor, batch.next_obs))  # line 6
         critics, critics_opt, metrics, priorities = self.learn_critics(state, batch, target, step_size)
         actor_step = schedules.annealed(self.actor_learning_rate, self.anneal_lr, clock.progress)
@@ -98,4 +102,4 @@ class DDPG(Deterministic):
         metrics["actor_loss"] = loss
         metrics["learning_rate"] = Metric.of(step_size)
         params, opt_state = Params(actor, critics), OptState(actor_opt, critics_opt)
-        return State(params, trail, opt_state, state.action_space), metrics, priorities
+        return State(params, trail, opt_state, state.normaliser, state.action_space), metrics, priorities

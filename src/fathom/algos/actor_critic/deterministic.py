@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from fathom.algos.actor_critic.common import ADAM, ActorCritic, from_env, judged_space, regression
+from fathom.algos.actor_critic.common import ADAM, OffPolicyActorCritic, from_env, judged_space, regression
 from fathom.algos.base import Metrics
+from fathom.algos.normalisation import Normaliser
 from fathom.core.spaces import Box, flat_size
 from fathom.core.types import Batch, EnvSpec, Metric, Obs
 from fathom.nn.network import Critics, Network, init_critics, judge
@@ -36,14 +37,14 @@ class State(eqx.Module):
     params: Params
     target: Params  # φ', θ'
     opt_state: OptState
+    normaliser: Normaliser
     action_space: Box  # holds no arrays
 
 
-class Deterministic(ActorCritic):
+class Deterministic(OffPolicyActorCritic):
     """A policy a = tanh f_φ(s) that climbs the critic's slope (Silver et al. 2014, Eq. 9)."""
 
     activation: eqx.AbstractVar[Any]
-    scale_obs: eqx.AbstractVar[bool]
 
     def begin(self, spec: EnvSpec, key: Key[Array, ""], critics: int) -> State:
         """Orthogonal weights; a first policy near the middle of the box; targets equal to it all."""
@@ -54,7 +55,8 @@ class Deterministic(ActorCritic):
             init_critics(critic_key, critics, judged_space(spec), 1, *net),
         )
         opt_state = OptState(optim.start(ADAM, params.actor), optim.start(ADAM, params.critics))
-        return State(params, jax.tree.map(jnp.copy, params), opt_state, spec.action_space)
+        target = jax.tree.map(jnp.copy, params)
+        return State(params, target, opt_state, Normaliser.init(self, spec), spec.action_space)
 
     def td_target(
         self, state: State, batch: Batch, next_action: Float[Array, "batch component"]

@@ -54,6 +54,9 @@ class DiscreteSAC(Soft):
     n_step: int = 1  # rewards summed before bootstrapping; 1 to 5
     anneal_lr: bool = False  # λ falls linearly to 0 over the run
     scale_obs: bool = False  # real numbers in observations mapped from their bounds, where finite, to [−1, 1]
+    normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
+    normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
+    norm_clip: float = 10.0  # normalised observations and rewards are cut at ± this
     hidden: tuple[int, ...] = (128, 128)  # units of the hidden layers of actor and critics
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = "relu"  # of the hidden layers
 
@@ -65,7 +68,7 @@ class DiscreteSAC(Soft):
                 "SAC, TQC, TD3 and DDPG take continuous ones, PPO also MultiDiscrete and MultiBinary."
             )
         require_mask_fits(spec)
-        self.check_ranges()
+        self.check_shared(spec)
         self.check_temperature()
         require_fraction(self, "entropy_fraction")
 
@@ -76,7 +79,7 @@ class DiscreteSAC(Soft):
         actions = spec.action_space.n
         actor = Network.init(actor_key, spec.obs_space, actions, *net, gain=0.01)
         critics = init_critics(critic_key, 2, spec.obs_space, actions, *net)
-        return self.begin(actor, critics, spec.action_space)
+        return self.begin(actor, critics, spec)
 
     def policy(self, actor: Network, obs: Obs) -> Categorical:
         """π_φ(·|s), 0 where illegal."""
@@ -84,6 +87,7 @@ class DiscreteSAC(Soft):
 
     def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
         """The smaller of both critics' Q(s, ·), entropy to come included."""
+        obs = state.normaliser.normalize(obs, self.norm_clip)
         return judge(state.params.critics, obs).min(axis=0)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
@@ -94,7 +98,7 @@ class DiscreteSAC(Soft):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3: a ∼ π_φ(·|s); the most probable action where not exploring."""
-        pi = self.policy(state.params.actor, obs)
+        pi = self.policy(state.params.actor, state.normaliser.normalize(obs, self.norm_clip))
         return to_env(state.action_space, pi.sample(key) if explore else pi.mode()), memory, {}
 
     def td_target(self, state: State, batch: Batch, key: Key[Array, ""]) -> Float[Array, " batch"]:

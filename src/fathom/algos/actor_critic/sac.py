@@ -67,13 +67,16 @@ class SAC(Soft):
     n_step: int = 1  # rewards summed before bootstrapping; 1 to 5
     anneal_lr: bool = False  # λ falls linearly to 0 over the run
     scale_obs: bool = False  # real numbers in observations mapped from their bounds, where finite, to [−1, 1]
+    normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
+    normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
+    norm_clip: float = 10.0  # normalised observations and rewards are cut at ± this
     hidden: tuple[int, ...] = (256, 256)  # units of the hidden layers of actor and critics
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = "relu"  # of the hidden layers
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for actions that are no finite box."""
         require_finite_box("SAC", spec)
-        self.check_ranges()
+        self.check_shared(spec)
         self.check_temperature()
         require_positive(self, "sde_steps")
         require_positive(self, "noise")
@@ -87,7 +90,7 @@ class SAC(Soft):
             actor_key, spec.obs_space, flat_size(spec.action_space), *net, self.std, self.log_std
         )
         critics = init_critics(critic_key, 2, judged_space(spec), 1, *net)
-        return self.begin(actor, critics, spec.action_space)
+        return self.begin(actor, critics, spec)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
         """The drifting noise of each environment, 0 at an episode's start, and gSDE's; () for neither."""
@@ -100,6 +103,7 @@ class SAC(Soft):
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3: a ∼ π_φ(·|s), uniform before learning; the tanh of the mean where not exploring."""
         drift, matrices = memory
+        obs = state.normaliser.normalize(obs, self.norm_clip)
         pi = tanh_gaussian(state.params.actor, obs)
         if not explore:
             return to_env(state.action_space, pi.mode()), memory, {}

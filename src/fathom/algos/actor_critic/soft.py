@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
-from fathom.algos.actor_critic.common import ADAM, ActorCritic
+from fathom.algos.actor_critic.common import ADAM, OffPolicyActorCritic
 from fathom.algos.base import Metrics, require_positive
-from fathom.core.spaces import Space
-from fathom.core.types import Batch, Clock, Metric, Obs
+from fathom.algos.normalisation import Normaliser
+from fathom.core.types import Batch, Clock, EnvSpec, Metric, Obs
 from fathom.nn.network import Critics
 from fathom.ops import optim
 
@@ -39,10 +39,11 @@ class State(eqx.Module):
     params: Params
     target: Critics  # θ̄_1, θ̄_2, …
     opt_state: OptState
+    normaliser: Normaliser
     action_space: Any  # holds no arrays
 
 
-class Soft(ActorCritic):
+class Soft(OffPolicyActorCritic):
     """An actor-critic whose critics count the policy's entropy, weighed by a temperature α.
 
     Haarnoja et al. 2018, arXiv:1812.05905, Algorithm 1: the lines of `update` are its lines. A subclass says
@@ -76,11 +77,13 @@ class Soft(ActorCritic):
         """Raise FathomError for values out of range."""
         require_positive(self, "alpha", "alpha_init")
 
-    def begin(self, actor: PyTree, critics: Critics, space: Space) -> State:
+    def begin(self, actor: PyTree, critics: Critics, spec: EnvSpec) -> State:
         """Line 1: targets equal to the critics, and optimisers at rest."""
         params = Params(actor, critics, jnp.log(self.alpha_init) if self.alpha is None else None)
         opt_state = [optim.start(ADAM, part) for part in (actor, critics, params.log_alpha)]
-        return State(params, jax.tree.map(jnp.copy, critics), OptState(*opt_state), space)
+        normaliser = Normaliser.init(self, spec)
+        target = jax.tree.map(jnp.copy, critics)
+        return State(params, target, OptState(*opt_state), normaliser, spec.action_space)
 
     def update(
         self, state: State, batch: Batch, key: Key[Array, ""], clock: Clock
@@ -88,6 +91,7 @@ class Soft(ActorCritic):
         """Lines 5 to 8 on one minibatch."""
         target_key, actor_key = jax.random.split(key)
         params, opt, step_size = state.params, state.opt_state, self.step_size(clock)
+        batch = self.normalized(state.normaliser, batch)
 
         target = self.td_target(state, batch, target_key)  # line 5
         grads, (metrics, priorities) = jax.grad(self.critic_loss, has_aux=True)(
@@ -112,7 +116,7 @@ class Soft(ActorCritic):
         metrics["alpha"] = Metric.of(alpha)
         metrics["learning_rate"] = Metric.of(step_size)
         params, opt = Params(actor, critics, log_alpha), OptState(actor_opt, critics_opt, alpha_opt)
-        return State(params, trail, opt, state.action_space), metrics, priorities
+        return State(params, trail, opt, state.normaliser, state.action_space), metrics, priorities
 
     def temperature_loss(
         self, log_alpha: Float[Array, ""], excess: Float[Array, " batch"]

@@ -50,13 +50,16 @@ class TD3(Deterministic):
     n_step: int = 1  # rewards summed before bootstrapping; 1 to 5
     anneal_lr: bool = False  # the step size falls linearly to 0 over the run
     scale_obs: bool = False  # real numbers in observations mapped from their bounds, where finite, to [−1, 1]
+    normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
+    normalize_reward: bool = False  # rewards divided by the deviation of the running discounted return
+    norm_clip: float = 10.0  # normalised observations and rewards are cut at ± this
     hidden: tuple[int, ...] = (256, 256)  # units of the hidden layers of actor and critics
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = "relu"  # of the hidden layers
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for actions that are no finite box."""
         require_finite_box("TD3", spec)
-        self.check_ranges()
+        self.check_shared(spec)
         require_positive(self, "policy_delay")
         for name in ("noise", "target_noise", "target_noise_clip"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative.")
@@ -73,7 +76,7 @@ class TD3(Deterministic):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 3: π_φ(s) + ε, uniform before learning; without noise where not exploring."""
-        action = policy(state.params.actor, obs)
+        action = policy(state.params.actor, state.normaliser.normalize(obs, self.norm_clip))
         if explore:
             noisy = lambda key: action + self.noise * jax.random.normal(key, action.shape)  # noqa: E731
             action = uniform_at_first(noisy, key, action.shape, clock)
@@ -84,6 +87,7 @@ class TD3(Deterministic):
     ) -> tuple[State, Metrics, Array | None]:
         """Lines 5 to 10 on one minibatch."""
         params, step_size = state.params, self.step_size(clock)
+        batch = self.normalized(state.normaliser, batch)
         next_action = self.smoothed(policy(state.target.actor, batch.next_obs), key)  # line 5
         target = self.td_target(state, batch, next_action)  # line 6
         critics, critics_opt, metrics, priorities = self.learn_critics(state, batch, target, step_size)
@@ -97,7 +101,7 @@ class TD3(Deterministic):
         metrics["actor_loss"] = loss
         metrics["learning_rate"] = Metric.of(step_size)
         params, opt_state = Params(actor, critics), OptState(actor_opt, critics_opt)
-        return State(params, trail, opt_state, state.action_space), metrics, priorities
+        return State(params, trail, opt_state, state.normaliser, state.action_space), metrics, priorities
 
     def smoothed(
         self, action: Float[Array, "batch component"], key: Key[Array, ""]

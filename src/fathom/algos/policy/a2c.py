@@ -7,17 +7,14 @@ import jax
 import optax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
+from fathom.algos.base import Metrics, require, require_fraction, require_positive
+from fathom.algos.normalisation import Normaliser
 from fathom.algos.policy.common import (
     ActorCritic,
-    Normalising,
+    PolicyGradient,
     State,
-    Statistics,
-    no_statistics,
-    normalize,
     require_fits,
     require_not_negative,
-    scale_reward,
 )
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.ops import optim, policy, returns, schedules, statistics
@@ -34,7 +31,7 @@ class Steps(eqx.Module):
     final_obs: Obs  # s_{t+1} as it was before any reset
 
 
-class A2C(OnPolicy):
+class A2C(PolicyGradient):
     """Advantage actor-critic: A3C's rule, its workers in step with one another.
 
     Mnih et al. 2016, arXiv:1602.01783, Algorithm S3, with the threads' gradients taken together:
@@ -91,7 +88,7 @@ class A2C(OnPolicy):
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
         params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key, self.std)
-        return State(params, optim.start(self.optimizer(), params), *no_statistics(self, spec))
+        return State(params, optim.start(self.optimizer(), params), Normaliser.init(self, spec))
 
     def optimizer(self) -> optax.GradientTransformation:
         """The direction of line 7 after clipping; the step size, which may be annealed, comes in `update`."""
@@ -107,7 +104,7 @@ class A2C(OnPolicy):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π(·|s; θ); the distribution's mode where not exploring."""
-        obs = normalize(state, obs, self.norm_clip)
+        obs = state.normaliser.normalize(obs, self.norm_clip)
         action, extras, memory = state.params.explore(obs, (), memory, key, explore, self.sde_steps)
         return action, memory, extras
 
@@ -115,19 +112,20 @@ class A2C(OnPolicy):
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics]:
         """Lines 3 to 7, then the statistics of the normalisers."""
-        steps, after = self.steps(state, rollout)
+        steps, after = self.steps(state.normaliser, rollout)
         grads, metrics = self.gradients(state.params, steps)  # lines 3 to 6
         step_size = schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
         params, opt_state, norm = optim.descend(  # line 7
             self.optimizer(), state.params, grads, state.opt_state, step_size
         )
         metrics |= {"grad_norm": Metric.of(norm), "learning_rate": Metric.of(step_size)}
-        return State(params, opt_state, *after), metrics
+        return State(params, opt_state, after), metrics
 
-    def steps(self, state: Normalising, rollout: Rollout) -> tuple[Steps, Statistics]:
+    def steps(self, normaliser: Normaliser, rollout: Rollout) -> tuple[Steps, Normaliser]:
         """The rollout normalised as it was when it was acted on, and the statistics for the next one."""
-        reward, after = scale_reward(state, rollout, self.gamma, self.norm_clip)
-        obs, final_obs = (normalize(state, x, self.norm_clip) for x in (rollout.obs, rollout.final_obs))
+        after = normaliser.follow(rollout, self.gamma)
+        reward = after.scale(rollout.reward, self.norm_clip)
+        obs, final_obs = (normaliser.normalize(x, self.norm_clip) for x in (rollout.obs, rollout.final_obs))
         action = rollout.extras["action"]
         return Steps(obs, action, reward, rollout.terminated, rollout.truncated, final_obs), after
 

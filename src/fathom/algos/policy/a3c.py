@@ -7,14 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
-from fathom.algos.base import Metrics, OnPolicy, require, require_positive
+from fathom.algos.base import Metrics, require, require_positive
+from fathom.algos.normalisation import Normaliser
 from fathom.algos.policy.a2c import A2C
-from fathom.algos.policy.common import ActorCritic, normalize, require_fits, take
+from fathom.algos.policy.common import ActorCritic, PolicyGradient, require_fits, take
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.ops import optim, schedules
-from fathom.ops.statistics import RunningStats
 
 
 class State(eqx.Module):
@@ -22,14 +22,12 @@ class State(eqx.Module):
 
     params: ActorCritic  # θ and θ_v, shared by all workers
     opt_state: optax.OptState  # with g, shared too
-    obs_stats: RunningStats | None  # mean and variance of observations, where they are normalised
-    return_stats: RunningStats | None  # variance of the discounted return, where rewards are scaled
-    running_return: Float[Array, "... env"] | None
+    normaliser: Normaliser
     workers: ActorCritic  # θ' and θ'_v of each worker, [worker, ...]
     behind: Int[Array, "... worker"]  # gradients that θ has had since the worker fetched it
 
 
-class A3C(OnPolicy):
+class A3C(PolicyGradient):
     """Asynchronous advantage actor-critic: K workers with parameters of their own, out of date.
 
     Mnih et al. 2016, arXiv:1602.01783, Algorithm S3, for each worker:
@@ -48,7 +46,7 @@ class A3C(OnPolicy):
     more as go before it then: on average a gradient is K − 1 others late, as with threads of equal speed.
     With probability `lag` a worker misses line 5 and goes on with what it has. What is not simulated: workers
     that make different numbers of steps, and half-written parameters. Nor is anything gained in speed: A2C is
-    the same rule without the delay, and with one worker this is A2C exactly.
+    the same rule without the delay, and with one worker and no lag this is A2C exactly.
 
     All deviations of A2C hold here; each worker's gradient is clipped by its own norm.
     """
@@ -105,9 +103,8 @@ class A3C(OnPolicy):
         """As A2C; every worker has fetched the shared parameters."""
         start = self.rule.init(spec, key)
         copies = jax.tree.map(lambda x: jnp.repeat(x[None], self.num_workers, axis=0), start.params)
-        statistics = (start.obs_stats, start.return_stats, start.running_return)
         behind = jnp.zeros(self.num_workers, jnp.int32)
-        return State(start.params, start.opt_state, *statistics, copies, behind)
+        return State(start.params, start.opt_state, start.normaliser, copies, behind)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
         """Nothing: the policy is feed-forward."""
@@ -120,7 +117,7 @@ class A3C(OnPolicy):
 
         The policy that is evaluated is the mode under the shared parameters θ.
         """
-        obs = normalize(state, obs, self.norm_clip)
+        obs = state.normaliser.normalize(obs, self.norm_clip)
         if not explore:
             return state.params.act(obs, key, explore)[0], memory, {}
         envs = jax.tree.leaves(obs)[0].shape[0]
@@ -137,7 +134,7 @@ class A3C(OnPolicy):
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics]:
         """Lines 3 to 5 for every worker, then the statistics of the normalisers."""
-        steps, after = self.rule.steps(state, rollout)
+        steps, after = self.rule.steps(state.normaliser, rollout)
 
         # Line 3
         share = lambda x: x.reshape(x.shape[0], self.num_workers, -1, *x.shape[2:]).swapaxes(0, 1)  # noqa: E731
@@ -171,7 +168,7 @@ class A3C(OnPolicy):
             "staleness": Metric.of(state.behind + turn),
             "learning_rate": Metric.of(step_size),
         }
-        return State(params, opt_state, *after, workers, behind.astype(jnp.int32)), metrics
+        return State(params, opt_state, after, workers, behind.astype(jnp.int32)), metrics
 
     def schedule(self, key: Key[Array, ""]) -> tuple[Int[Array, " worker"], Array]:
         """The workers in the order of their turns, and which of them miss line 5."""

@@ -1,6 +1,6 @@
 """What policy-gradient methods share: the two networks, normalisation, minibatches, checks of settings."""
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -8,17 +8,24 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from fathom.algos.base import Algorithm, require, require_fraction, require_mask_fits, require_positive
+from fathom.algos.base import (
+    Algorithm,
+    OnPolicy,
+    require,
+    require_fraction,
+    require_mask_fits,
+    require_positive,
+)
+from fathom.algos.normalisation import Normaliser, require_normalisable, restarted
 from fathom.core.keys import named
-from fathom.core.spaces import Box, zeros
-from fathom.core.types import Action, EnvSpec, Metric, Obs, Rollout
+from fathom.core.spaces import Box
+from fathom.core.types import Action, EnvSpec, Metric, Obs
 from fathom.nn.encoder import Encoder, action_mask
 from fathom.nn.heads import PolicyHead
 from fathom.nn.layers import Linear
 from fathom.nn.recurrent import Cell, init_cell, unroll
-from fathom.ops import optim, policy, returns
+from fathom.ops import optim, policy
 from fathom.ops.exploration import NoiseMatrix
-from fathom.ops.statistics import RunningStats
 
 T = TypeVar("T")
 
@@ -139,6 +146,14 @@ class ActorCritic(eqx.Module):
         return ActorCritic(self.actor, self.head, critic.critic, critic.value)
 
 
+class PolicyGradient(OnPolicy):
+    """A learner whose state holds a normaliser."""
+
+    def restart(self, state: Any) -> Any:
+        """The state with what was earned in the episodes under way forgotten."""
+        return restarted(state)
+
+
 def take(head: PolicyHead, pi: Any, key: Key[Array, ""], explore: bool) -> tuple[Action, dict[str, Any]]:
     """Actions for the environment, drawn or the distribution's mode, and what `update` will want of them.
 
@@ -155,70 +170,8 @@ class State(eqx.Module):
 
     params: ActorCritic
     opt_state: optax.OptState
-    obs_stats: RunningStats | None  # mean and variance of observations, where they are normalised
-    return_stats: RunningStats | None  # variance of the discounted return, where rewards are scaled
-    running_return: Float[Array, "... env"] | None
+    normaliser: Normaliser
     kl_coef: Float[Array, "..."] | None = None  # β, where PPO penalises KL(π_old ‖ π)
-
-
-class Normalising(Protocol):
-    """A state that holds the statistics of observations and returns, or None for those not normalised."""
-
-    @property
-    def obs_stats(self) -> RunningStats | None:
-        """Of the observations acted on."""
-        ...
-
-    @property
-    def return_stats(self) -> RunningStats | None:
-        """Of the running discounted return."""
-        ...
-
-    @property
-    def running_return(self) -> Float[Array, "... env"] | None:
-        """The running discounted return of the episodes under way."""
-        ...
-
-
-Statistics = tuple[RunningStats | None, RunningStats | None, Array | None]  # in the order of the state
-
-
-class Settings(Protocol):
-    """The settings that all these algorithms have."""
-
-    num_envs: int
-    hidden: tuple[int, ...]
-    normalize_obs: bool
-    normalize_reward: bool
-
-
-def no_statistics(settings: Settings, spec: EnvSpec) -> Statistics:
-    """Statistics of nothing yet, where something is to be normalised."""
-    return (
-        RunningStats.init(zeros(spec.obs_space)) if settings.normalize_obs else None,
-        RunningStats.init(jnp.zeros(())) if settings.normalize_reward else None,
-        jnp.zeros(settings.num_envs) if settings.normalize_reward else None,
-    )
-
-
-def normalize(state: Normalising, obs: Obs, clip: Any) -> Obs:
-    """Observations to mean 0 and deviation 1, where that is wanted, cut at ± `clip`."""
-    return obs if state.obs_stats is None else state.obs_stats.normalize(obs, clip)
-
-
-def scale_reward(state: Normalising, rollout: Rollout, gamma: Any, clip: Any) -> tuple[Array, Statistics]:
-    """Rewards over the deviation of Σ γ^k r, and the statistics with this rollout joined in.
-
-    Engstrom et al. 2020, arXiv:2005.12729, section 3. The statistics are for the state after the update: a
-    whole update, acting included, sees observations normalised in one way.
-    """
-    obs_stats = None if state.obs_stats is None else state.obs_stats.update(rollout.obs)
-    if state.return_stats is None or state.running_return is None:
-        return rollout.reward, (obs_stats, None, None)
-    over = rollout.terminated | rollout.truncated
-    carry, running = returns.running_discounted_return(state.running_return, rollout.reward, over, gamma)
-    stats = state.return_stats.update(running)
-    return stats.scale(rollout.reward, clip), (obs_stats, stats, carry)
 
 
 def shuffled(data: T, count: int, key: Key[Array, ""]) -> T:
@@ -301,12 +254,7 @@ def require_fits(algorithm: Any, spec: EnvSpec) -> None:
         f"std is {algorithm.std!r}, a deviation of Gaussians, and actions of {action!r} are drawn from none; "
         "leave it out.",
     )
-    floats = [x for x in jax.tree.leaves(zeros(spec.obs_space)) if x.dtype == jnp.float32]
-    require(
-        not algorithm.normalize_obs or bool(floats),
-        f"normalize_obs needs observations that hold real numbers, and these are {spec.obs_space!r}; "
-        "turn it off.",
-    )
+    require_normalisable(algorithm, spec)
 
 
 def require_not_negative(algorithm: Algorithm, *names: str) -> None:

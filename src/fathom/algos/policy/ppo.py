@@ -9,16 +9,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
+from fathom.algos.base import Metrics, require, require_fraction, require_positive
+from fathom.algos.normalisation import Normaliser
 from fathom.algos.policy.common import (
     ActorCritic,
+    PolicyGradient,
     State,
-    no_statistics,
-    normalize,
     require_fits,
     require_minibatches,
     require_not_negative,
-    scale_reward,
     sequences,
     shuffled,
 )
@@ -43,7 +42,7 @@ class Data(eqx.Module):
     shift: Float[Array, "... component"] | None = None  # z of RPO, added to the mean of π
 
 
-class PPO(OnPolicy):
+class PPO(PolicyGradient):
     """Proximal Policy Optimization with the clipped objective.
 
     Schulman et al. 2017, arXiv:1707.06347, Algorithm 1 (actor-critic style):
@@ -130,7 +129,7 @@ class PPO(OnPolicy):
         net = (self.hidden, self.activation, self.log_std)
         params = ActorCritic.init(spec, *net, key, self.std, self.memory, self.memory_units)
         beta = None if self.adaptive_kl is None else jnp.asarray(self.kl_coef)
-        return State(params, optim.start(self.optimizer(), params), *no_statistics(self, spec), beta)
+        return State(params, optim.start(self.optimizer(), params), Normaliser.init(self, spec), beta)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam's direction after clipping; the step size is applied in `update`, where it may be annealed."""
@@ -144,7 +143,7 @@ class PPO(OnPolicy):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π_old(·|s), with log π_old(a|s); the distribution's mode where not exploring."""
-        obs = normalize(state, obs, self.norm_clip)
+        obs = state.normaliser.normalize(obs, self.norm_clip)
         memory, noise = memory
         memory = state.params.remember(obs, memory)
         action, extras, noise = state.params.explore(obs, memory, noise, key, explore, self.sde_steps)
@@ -154,9 +153,10 @@ class PPO(OnPolicy):
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics]:
         """Lines 3 to 5, then the statistics of the normalisers, so that a whole update sees the same ones."""
-        obs = normalize(state, rollout.obs, self.norm_clip)
-        final_obs = normalize(state, rollout.final_obs, self.norm_clip)
-        reward, after = scale_reward(state, rollout, self.gamma, self.norm_clip)
+        obs = state.normaliser.normalize(rollout.obs, self.norm_clip)
+        final_obs = state.normaliser.normalize(rollout.final_obs, self.norm_clip)
+        after = state.normaliser.follow(rollout, self.gamma)
+        reward = after.scale(rollout.reward, self.norm_clip)
 
         # Line 3
         over = None if self.memory == "none" else rollout.terminated | rollout.truncated
@@ -210,7 +210,7 @@ class PPO(OnPolicy):
             metrics |= {"kl": Metric.of(kl), "kl_coef": Metric.of(beta)}
             beta = policy.adapted_kl_coef(beta, kl, self.adaptive_kl)
 
-        return State(params, opt_state, *after, beta), metrics
+        return State(params, opt_state, after, beta), metrics
 
     def shifts(self, action: Array, key: Key[Array, ""]) -> Array | None:
         """RPO's z ∼ U(−α, α) for each component of each action."""
@@ -241,7 +241,7 @@ class PPO(OnPolicy):
             "policy_loss": policy_loss,
             "value_loss": value_loss,
             "entropy": entropy,
-            "approx_kl": policy.approx_kl(log_prob - batch.log_prob),
+            "approx_kl": policy.approx_kl(pi.log_prob(batch.action) - batch.log_prob),
             "clip_fraction": policy.clip_fraction(ratio, clip),
         }
         return total, {name: Metric.of(value) for name, value in metrics.items()}

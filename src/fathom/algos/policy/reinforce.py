@@ -8,22 +8,20 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from fathom.algos.base import Metrics, OnPolicy, require_positive
+from fathom.algos.base import Metrics, require_positive
+from fathom.algos.normalisation import Normaliser
 from fathom.algos.policy.common import (
     ActorCritic,
+    PolicyGradient,
     Targets,
     fit_values,
-    no_statistics,
-    normalize,
     require_fits,
     require_minibatches,
     require_not_negative,
-    scale_reward,
 )
 from fathom.core.spaces import zeros
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.ops import optim, policy, returns, schedules, statistics
-from fathom.ops.statistics import RunningStats
 
 
 class Steps(eqx.Module):
@@ -32,7 +30,7 @@ class Steps(eqx.Module):
     obs: Obs  # as the environment gave it
     action: Array  # the policy's own
     log_prob: Float[Array, "..."]  # of the action, when it was taken
-    reward: Float[Array, "..."]
+    reward: Float[Array, "..."]  # as the environment gave it
     open: Bool[Array, "..."]  # whether it is still to be learnt from
 
 
@@ -41,13 +39,11 @@ class State(eqx.Module):
 
     params: ActorCritic  # without a value function where the baseline is none
     opt_state: tuple[optax.OptState, optax.OptState | None]  # of the policy, of the value
-    obs_stats: RunningStats | None  # mean and variance of observations, where they are normalised
-    return_stats: RunningStats | None  # variance of the discounted return, where rewards are scaled
-    running_return: Float[Array, "... env"] | None
+    normaliser: Normaliser
     waiting: Steps  # the last rollout: the open ones of its steps wait for their episode's end
 
 
-class Reinforce(OnPolicy):
+class Reinforce(PolicyGradient):
     """REINFORCE: the policy gradient by returns of whole episodes.
 
     Williams 1992, Machine Learning 8, episodic; Sutton & Barto 2018, Sections 13.3 and 13.4:
@@ -115,7 +111,7 @@ class Reinforce(OnPolicy):
         _, taken = jax.eval_shape(lambda: params.act(obs, key, explore=True))
         action, log_prob = (jnp.zeros(taken[k].shape, taken[k].dtype) for k in ("action", "log_prob"))
         waiting = Steps(obs, action, log_prob, jnp.zeros(lead), jnp.zeros(lead, jnp.bool_))
-        return State(params if with_value else actor, starts, *no_statistics(self, spec), waiting)
+        return State(params if with_value else actor, starts, Normaliser.init(self, spec), waiting)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam's direction after clipping; the step sizes are applied in `update`."""
@@ -129,19 +125,25 @@ class Reinforce(OnPolicy):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π(·|s; θ); the distribution's mode where not exploring."""
-        action, extras = state.params.act(normalize(state, obs, self.norm_clip), key, explore)
+        action, extras = state.params.act(state.normaliser.normalize(obs, self.norm_clip), key, explore)
         return action, memory, extras
+
+    def restart(self, state: State) -> State:
+        """The same, and no step waits for an end that will not come."""
+        state = super().restart(state)
+        return eqx.tree_at(lambda s: s.waiting.open, state, jnp.zeros_like(state.waiting.open))
 
     def update(
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics]:
         """Lines 3 to 6, then the statistics of the normalisers."""
-        reward, after = scale_reward(state, rollout, self.gamma, self.norm_clip)
-        steps, due, waiting = self.gather(state.waiting, rollout, reward)
-        obs = normalize(state, steps.obs, self.norm_clip)
+        after = state.normaliser.follow(rollout, self.gamma)
+        steps, due, waiting = self.gather(state.waiting, rollout)
+        reward = after.scale(steps.reward, self.norm_clip)
+        obs = state.normaliser.normalize(steps.obs, self.norm_clip)
         actor, critic = state.params.parts()
 
-        target = self.returns(steps, rollout, self.final_value(state, critic, rollout))  # line 3
+        target = self.returns(reward, rollout, self.final_value(state, critic, rollout))  # line 3
 
         # Line 4
         advantage, metrics = target, {}
@@ -181,30 +183,28 @@ class Reinforce(OnPolicy):
             "waiting": Metric.of(waiting.open.astype(jnp.float32)),
             "dropped": Metric.of((steps.open & ~due)[: self.num_steps].astype(jnp.float32)),
         }
-        return State(actor.with_value(critic), (opt_state, value_opt_state), *after, waiting), metrics
+        return State(actor.with_value(critic), (opt_state, value_opt_state), after, waiting), metrics
 
     def final_value(self, state: State, critic: ActorCritic, rollout: Rollout) -> Float[Array, "time env"]:
         """What an episode that is cut goes on with: v̂ of the observation reached, 0 where there is no v̂."""
         if self.baseline != "value":
             return jnp.zeros_like(rollout.reward)
-        return critic.values(normalize(state, rollout.final_obs, self.norm_clip))
+        return critic.values(state.normaliser.normalize(rollout.final_obs, self.norm_clip))
 
     def returns(
-        self, steps: Steps, rollout: Rollout, final_value: Float[Array, "time env"]
+        self, reward: Float[Array, "_ env"], rollout: Rollout, final_value: Float[Array, "time env"]
     ) -> Float[Array, "_ env"]:
         """Line 3: G of the steps that waited and of the new ones, [2·time, env]; right for those due."""
         # No episode that waits has ended before the new rollout.
         earlier = lambda x: jnp.concatenate([jnp.zeros_like(x), x])  # noqa: E731
         terminated, truncated, beyond = map(earlier, (rollout.terminated, rollout.truncated, final_value))
-        return returns.discounted_returns(steps.reward, terminated, truncated, beyond, self.gamma)
+        return returns.discounted_returns(reward, terminated, truncated, beyond, self.gamma)
 
-    def gather(
-        self, waiting: Steps, rollout: Rollout, reward: Float[Array, "time env"]
-    ) -> tuple[Steps, Bool[Array, "_ env"], Steps]:
+    def gather(self, waiting: Steps, rollout: Rollout) -> tuple[Steps, Bool[Array, "_ env"], Steps]:
         """Steps that waited and new ones, [2·time, env]; which of them are due; those that wait now."""
         extras = rollout.extras
         everyone = jnp.ones_like(rollout.terminated)
-        new = Steps(rollout.obs, extras["action"], extras["log_prob"], reward, everyone)
+        new = Steps(rollout.obs, extras["action"], extras["log_prob"], rollout.reward, everyone)
         over = (rollout.terminated | rollout.truncated).astype(jnp.int32)
         ends = jax.lax.cummax(over, axis=0, reverse=True) > 0  # in this row or later
         steps = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), waiting, new)

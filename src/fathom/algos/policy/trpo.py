@@ -9,17 +9,16 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
-from fathom.algos.base import Metrics, OnPolicy, require, require_fraction, require_positive
+from fathom.algos.base import Metrics, require, require_fraction, require_positive
+from fathom.algos.normalisation import Normaliser
 from fathom.algos.policy.common import (
     ActorCritic,
+    PolicyGradient,
     State,
     Targets,
     fit_values,
-    no_statistics,
-    normalize,
     require_fits,
     require_minibatches,
-    scale_reward,
 )
 from fathom.core.types import Action, Clock, EnvSpec, Metric, Obs, Rollout
 from fathom.ops import curvature, optim, policy, returns, schedules, statistics
@@ -34,7 +33,7 @@ class Data(eqx.Module):
     advantage: Float[Array, "..."]  # Â
 
 
-class TRPO(OnPolicy):
+class TRPO(PolicyGradient):
     """Trust Region Policy Optimization.
 
     Schulman et al. 2015, arXiv:1502.05477, Algorithm 1 as Sections 5, 6 and Appendix C make it practical:
@@ -51,8 +50,8 @@ class TRPO(OnPolicy):
 
     H is never written down: products with it are derivatives of the KL's gradient along a vector, damped by a
     multiple of the vector. Deviations: GAE in place of Monte Carlo returns; the value is a network apart,
-    fitted by `value_epochs` passes of Adam; advantages are normalised over the rollout, which does not change
-    the step but for what floats round. A truncated episode bootstraps from the value of its last observation.
+    fitted by `value_epochs` passes of Adam; advantages are normalised over the rollout, of which only the
+    mean taken away changes the step. A truncated episode bootstraps from the value of its last observation.
     """
 
     max_kl: float = 0.01  # δ, the bound on the mean KL divergence of a step; 0.001 to 0.05
@@ -91,7 +90,7 @@ class TRPO(OnPolicy):
         """Orthogonal weights; output gains 0.01 for the policy and 1 for the value."""
         params = ActorCritic.init(spec, self.hidden, self.activation, self.log_std, key, self.std)
         _, critic = params.parts()
-        return State(params, optim.start(self.optimizer(), critic), *no_statistics(self, spec))
+        return State(params, optim.start(self.optimizer(), critic), Normaliser.init(self, spec))
 
     def optimizer(self) -> optax.GradientTransformation:
         """Of the value alone: Adam's direction after clipping."""
@@ -105,16 +104,17 @@ class TRPO(OnPolicy):
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π_old(·|s), with log π_old(a|s); the distribution's mode where not exploring."""
-        action, extras = state.params.act(normalize(state, obs, self.norm_clip), key, explore)
+        action, extras = state.params.act(state.normaliser.normalize(obs, self.norm_clip), key, explore)
         return action, memory, extras
 
     def update(
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics]:
         """Lines 3 to 8, then the statistics of the normalisers."""
-        obs = normalize(state, rollout.obs, self.norm_clip)
-        final_obs = normalize(state, rollout.final_obs, self.norm_clip)
-        reward, after = scale_reward(state, rollout, self.gamma, self.norm_clip)
+        obs = state.normaliser.normalize(rollout.obs, self.norm_clip)
+        final_obs = state.normaliser.normalize(rollout.final_obs, self.norm_clip)
+        after = state.normaliser.follow(rollout, self.gamma)
+        reward = after.scale(rollout.reward, self.norm_clip)
 
         # Line 3
         value, final_value = state.params.values(obs), state.params.values(final_obs)
@@ -138,7 +138,7 @@ class TRPO(OnPolicy):
         )
         metrics["explained_variance"] = Metric.of(statistics.explained_variance(value, target))
         metrics["learning_rate"] = Metric.of(step_size)
-        return State(actor.with_value(critic), opt_state, *after), metrics
+        return State(actor.with_value(critic), opt_state, after), metrics
 
     def improve(self, actor: ActorCritic, data: Data) -> tuple[ActorCritic, Metrics]:
         """Lines 4 to 7: the policy after one step within the trust region, or exactly as it was."""

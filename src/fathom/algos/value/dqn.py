@@ -18,34 +18,21 @@ from fathom.algos.base import (
     require_replay,
 )
 from fathom.core.errors import FathomError
-from fathom.core.spaces import Discrete, to_unit
+from fathom.core.spaces import Discrete
 from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs
-from fathom.nn.encoder import Encoder, action_mask
+from fathom.nn.encoder import action_mask
 from fathom.nn.heads import to_env
-from fathom.nn.layers import Linear
+from fathom.nn.network import Network
 from fathom.ops import exploration, optim, schedules, td
-
-
-class QNetwork(eqx.Module):
-    """Q(s, ·): an encoder and a linear layer with one output per action."""
-
-    encoder: Encoder
-    head: Linear
-    action_space: Discrete  # holds no arrays
-    scale_obs: bool = eqx.field(static=True)
-
-    def __call__(self, obs: Obs) -> Float[Array, "*batch action"]:
-        if self.scale_obs:
-            obs = to_unit(self.encoder.space, obs)
-        return self.head(self.encoder(obs))
 
 
 class State(eqx.Module):
     """All that DQN carries from one update to the next, apart from its replay."""
 
-    params: QNetwork  # θ
-    target: QNetwork  # θ⁻
+    params: Network  # θ of Q(s, ·)
+    target: Network  # θ⁻
     opt_state: optax.OptState
+    action_space: Discrete  # holds no arrays
 
 
 class DQN(OffPolicy):
@@ -112,12 +99,10 @@ class DQN(OffPolicy):
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1: orthogonal weights, the target an equal copy."""
-        encoder_key, head_key = jax.random.split(key)
-        encoder = Encoder.init(encoder_key, spec.obs_space, self.hidden, self.activation)
-        head = Linear.init(head_key, encoder.features, spec.action_space.n, 1.0)
-        params = QNetwork(encoder, head, spec.action_space, self.scale_obs)
+        net = (self.hidden, self.activation, self.scale_obs)
+        params = Network.init(key, spec.obs_space, spec.action_space.n, *net)
         target = jax.tree.map(jnp.copy, params)
-        return State(params, target, optim.start(self.optimizer(), params))
+        return State(params, target, optim.start(self.optimizer(), params), spec.action_space)
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam's direction after clipping; the step size is applied in `update`."""
@@ -143,7 +128,7 @@ class DQN(OffPolicy):
         else:
             epsilon = self.epsilon(clock)
             action, memory = exploration.ez_greedy(key, q, epsilon, self.ez_mu, memory, mask, self.ties)
-        return to_env(state.params.action_space, action), memory, {}
+        return to_env(state.action_space, action), memory, {}
 
     def epsilon(self, clock: Clock) -> Float[Array, ""]:
         """ε, a function of the run's progress alone."""
@@ -156,7 +141,9 @@ class DQN(OffPolicy):
     ) -> tuple[State, Metrics, Array | None]:
         """Lines 6 to 8 on one minibatch."""
         target = self.td_target(state, batch)  # line 6
-        grads, (metrics, priorities) = jax.grad(self.loss, has_aux=True)(state.params, batch, target)
+        grads, (metrics, priorities) = jax.grad(self.loss, has_aux=True)(
+            state.params, batch, target, state.action_space
+        )
         step_size = schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
         params, opt_state, norm = optim.descend(  # line 7
             self.optimizer(), state.params, grads, state.opt_state, step_size
@@ -169,7 +156,7 @@ class DQN(OffPolicy):
         metrics["grad_norm"] = Metric.of(norm)
         metrics["epsilon"] = Metric.of(self.epsilon(clock))
         metrics["learning_rate"] = Metric.of(step_size)
-        return State(params, new_target, opt_state), metrics, priorities
+        return State(params, new_target, opt_state, state.action_space), metrics, priorities
 
     def td_target(self, state: State, batch: Batch) -> Float[Array, " batch"]:
         """Line 6: y = R + γ^k max_a' Q̂(s', a'; θ⁻), with the maximum at θ's choice for Double DQN."""
@@ -181,12 +168,12 @@ class DQN(OffPolicy):
         return td.q_target(batch.reward, batch.discount, next_q, mask)
 
     def loss(
-        self, params: QNetwork, batch: Batch, target: Float[Array, " batch"]
+        self, params: Network, batch: Batch, target: Float[Array, " batch"], space: Discrete
     ) -> tuple[Float[Array, ""], tuple[Metrics, Array]]:
         """Line 7: the mean of w ½(y − Q(s, a; θ))², or its Huber form; and |error|, a batch's priorities."""
         q = params(batch.obs)
         # Compared and summed, not gathered: the gradient of a gather is a scatter, slow on CPU.
-        taken = jax.nn.one_hot(batch.action - params.action_space.start, q.shape[-1])
+        taken = jax.nn.one_hot(batch.action - space.start, space.n)
         q_taken = (taken * q).sum(axis=-1)
         error = target - q_taken
         per_item = td.huber(error, self.huber_delta) if self.huber else td.squared(error)
