@@ -27,8 +27,10 @@ from fathom.envs.probe.policy import MaskedProbe
 from fathom.presets import Preset
 from fathom.runs.folder import RunFolder
 from fathom.train import engine as engines
+from fathom.train.engine import NonFinite
 from fathom.train.report import Report
 from tests.contract.subjects import NETWORKS, SUBJECTS, bits, every_algorithm, learnt
+from tests.train.probes import Metronome
 
 ROOT = Path(__file__).parents[1]
 TINY = SUBJECTS["ppo"].algorithm
@@ -414,6 +416,102 @@ def test_saving_overwrites_only_when_asked(trained: Agent, tmp_path: Path) -> No
         agent_of(out=path).learn(1)
 
 
+def test_what_another_process_has_written_is_not_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    agent_of(out=out).learn(STEPS * 2, horizon=STEPS * 9)
+    stale = Agent.resume(out)
+    agent = Agent.resume(out).learn(STEPS * 3)
+    held = RunFolder.open(out).checkpoints()
+    assert held[-1] == 5
+    for write in (
+        lambda: stale.learn(STEPS),
+        lambda: stale.set(learning_rate=1e-4),
+        lambda: stale.save(out),
+    ):
+        with pytest.raises(FathomError, match=r"another process.*update 5.*at 2.*Agent\.resume"):
+            write()
+    assert RunFolder.open(out).checkpoints() == held
+    assert float(stale.algorithm.learning_rate) == float(TINY.learning_rate)
+    stale.save(tmp_path / "elsewhere")
+    agent.learn(STEPS)
+    with RunFolder.open(out).lock(), pytest.raises(FathomError, match="is being written by"):
+        agent.set(learning_rate=1e-4)
+
+
+def test_an_update_left_in_its_middle_is_not_saved(tmp_path: Path) -> None:
+    agent = agent_of(env=Metronome(length=0.0, nan_obs_at=60.0), out=tmp_path / "run")
+    with pytest.raises(NonFinite):
+        agent.learn(STEPS * 30)
+    held = {p: p.read_bytes() for p in (tmp_path / "run" / "checkpoints").iterdir()}
+    for write in (
+        lambda: agent.set(learning_rate=1e-5),
+        lambda: agent.save(tmp_path / "run"),
+        lambda: agent.save(tmp_path / "other"),
+        lambda: agent.learn(STEPS),
+        lambda: agent.fork(),
+    ):
+        with pytest.raises(FathomError, match=r"in the middle of an update \(NonFinite\).*Agent\.resume"):
+            write()
+    assert {p: p.read_bytes() for p in (tmp_path / "run" / "checkpoints").iterdir()} == held
+    assert Agent.load(tmp_path / "run").engine.update == 0
+
+
+def test_the_log_of_what_was_changed_goes_with_a_run(tmp_path: Path) -> None:
+    agent = agent_of().learn(STEPS)
+    agent.set(learning_rate=1e-4).learn(STEPS)
+    agent.save(tmp_path / "a")
+    line = {"update": 1, "set": {"learning_rate": 1e-4}}
+    assert RunFolder.open(tmp_path / "a").read_interventions() == [line]
+    loaded = Agent.load(tmp_path / "a")
+    assert loaded.interventions() == [line]
+    loaded.save(tmp_path / "b")
+    assert Agent.load(tmp_path / "b").interventions() == [line]
+    later = agent_of()
+    later.learn(STEPS).set(learning_rate=1e-4)
+    later.out = tmp_path / "c"
+    later.learn(STEPS)
+    assert later.interventions() == [line]
+
+
+def test_a_horizon_that_moves_is_kept_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    agent_of(out=out).learn(STEPS * 2)
+
+    class Killed(Exception):
+        """Ends the process before its first checkpoint."""
+
+    def kill(report: Report) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        Agent.resume(out).learn(STEPS * 4, listeners=[Watcher(kill)])
+    again = Agent.resume(out)
+    assert (again.env_steps, again.horizon) == (STEPS * 2, 6)
+    assert again.interventions() == [{"update": 2, "horizon": STEPS * 6}]
+    again.learn()
+    whole = agent_of().learn(STEPS * 2)
+    whole.learn(STEPS * 4)
+    assert bits(again.engine.carry) == bits(whole.engine.carry)
+
+
+def test_where_environments_are_stepped_is_kept_with_the_run(tmp_path: Path) -> None:
+    agent = agent_of(backend="gymnasium", workers="subprocess", out=tmp_path / "run")
+    agent.learn(STEPS)
+    agent.close()
+    for given, wanted in ((None, "subprocess"), ("in-process", "in-process")):
+        loaded = Agent.load(tmp_path / "run", workers=given)
+        try:
+            assert loaded.engine.vector.workers == wanted
+        finally:
+            loaded.close()
+
+
+@pytest.mark.parametrize("stream", [-1, 2**32])
+def test_a_stream_that_is_none_is_refused(trained: Agent, stream: int) -> None:
+    with pytest.raises(FathomError, match=f"stream is {stream}"):
+        trained.evaluate(2, stream=stream)
+
+
 def test_load_reads_and_resume_goes_on_in_the_folder(tmp_path: Path) -> None:
     out = tmp_path / "run"
     agent = agent_of(out=out, seeds=2, seed=4).learn(STEPS * 5, horizon=STEPS * 9)
@@ -427,9 +525,9 @@ def test_load_reads_and_resume_goes_on_in_the_folder(tmp_path: Path) -> None:
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
     resumed = Agent.resume(out).learn()
-    agent.learn()
-    assert resumed.env_steps == STEPS * 9
-    assert bits(resumed.engine.carry) == bits(agent.engine.carry)
+    whole = loaded.learn()
+    assert resumed.env_steps == whole.env_steps == STEPS * 9
+    assert bits(resumed.engine.carry) == bits(whole.engine.carry)
     assert RunFolder.open(out).checkpoints()[-1] == 9
 
 
@@ -484,7 +582,7 @@ def test_a_setting_changed_live_acts_from_the_next_update_and_is_logged(tmp_path
 
     resumed = Agent.resume(tmp_path / "run")
     assert resumed.algorithm.learning_rate == 5e-3
-    assert bits(resumed.learn().engine.carry) == bits(changed.learn().engine.carry)
+    assert bits(resumed.learn().engine.carry) == bits(by_hand.learn().engine.carry)
     # What the run began with stays on record.
     assert folder.run["algorithm"]["fields"]["learning_rate"] == TINY.learning_rate
 

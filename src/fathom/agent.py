@@ -91,6 +91,8 @@ class Agent:
         self._workers: Workers = workers
         self._engine: Engine | None = None
         self._folder: RunFolder | None = None
+        self._known: set[int] = set()  # the updates of the folder's checkpoints that are this agent's past
+        self._interventions: list[dict[str, Any]] = []  # where there is no folder
         spec = _spec(self.env, self.env_id)
         self.algorithm.check(spec)
 
@@ -234,6 +236,8 @@ class Agent:
             raise FathomError(f"episodes is {episodes}; evaluate at least 1.")
         if max_steps < 1:
             raise FathomError(f"max_steps is {max_steps}; allow an episode at least 1.")
+        if not 0 <= stream < 2**32:
+            raise FathomError(f"stream is {stream}; random streams are numbered from 0 to 2**32 - 1.")
         return evaluate(
             self.engine,
             episodes,
@@ -338,12 +342,29 @@ class Agent:
             numbers = {name: float(value) for name, value in fields.items()}
         except (TypeError, ValueError) as error:
             raise FathomError(f"set takes numbers: {error}.") from error
-        self._apply(numbers)
-        if self._folder:
+        self.engine.require_whole()
+        line = {"update": self.engine.update, "set": numbers}
+        if self._folder is None:
+            self._apply(numbers)
+            self._interventions.append(line)
+            return self
+        with self._folder.held():
+            self._require_last(self._folder)
+            self._apply(numbers)
             # In this order a kill between the two loses nothing: `resume` applies what is logged.
-            self._folder.append_intervention({"update": self.engine.update, "set": numbers})
+            self._folder.append_intervention(line)
             self._save_checkpoint(self._folder)
         return self
+
+    def _require_last(self, folder: RunFolder) -> None:
+        """Raise FathomError where another process has gone on with the run since this agent was loaded."""
+        others = set(folder.checkpoints()) - self._known
+        if others:
+            raise FathomError(
+                f"another process has gone on with the run {folder.path}: it has a checkpoint of update "
+                f"{max(others):,}, which this agent, at {self.engine.update:,}, neither wrote nor read. Go "
+                "on from there by Agent.resume, or save this one elsewhere."
+            )
 
     def _apply(self, numbers: dict[str, float]) -> None:
         changed = dataclasses.replace(self.algorithm, **numbers)  # pyright: ignore[reportArgumentType]
@@ -353,6 +374,7 @@ class Agent:
 
     def fork(self, out: str | Path | None = None) -> "Agent":
         """A second agent in this one's exact state; from here the two go their own ways."""
+        self.engine.require_whole()
         twin = self._twin(out)
         engine = twin._make_engine()
         engine.carry = jax.tree.map(jnp.copy, self.engine.carry)
@@ -369,8 +391,7 @@ class Agent:
         )  # fmt: skip
         twin.preset, twin.horizon = self.preset, self.horizon
         twin._parent = {"run": str(self.out) if self.out else None, "update": self.engine.update}
-        if self._folder:
-            twin._parent["interventions"] = self._folder.read_interventions()
+        twin._parent["interventions"] = self.interventions()
         return twin
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -379,29 +400,44 @@ class Agent:
         Loading it runs no code: arrays in safetensors, the rest JSON.
         """
         path = Path(path)
+        self.engine.require_whole()
         if self._folder and path.resolve() == self._folder.path.resolve():
-            self._save_checkpoint(self._folder)
+            with self._folder.held():
+                self._require_last(self._folder)
+                self._save_checkpoint(self._folder)
             return path
-        folder = RunFolder.create(path, self._describe(), overwrite=overwrite)
-        with folder.lock():
-            self._save_checkpoint(folder)
+
+        def fill(folder: RunFolder) -> None:
+            for line in self.interventions():
+                folder.append_intervention(line)
+            self._write_checkpoint(folder)
+
+        RunFolder.fill(path, self._describe(), fill, overwrite=overwrite)
         return path
 
+    def interventions(self) -> list[dict[str, Any]]:
+        """What was changed in the middle of the run, as {"update": u, "set": {name: value}}, in order."""
+        return self._folder.read_interventions() if self._folder else list(self._interventions)
+
     @classmethod
-    def load(cls, path: str | Path, env: Any = None) -> "Agent":
+    def load(cls, path: str | Path, env: Any = None, workers: Workers | None = None) -> "Agent":
         """The agent of a run folder, as its newest intact checkpoint has it.
 
-        `env` is needed where the run's environment was an object of the user's own. The folder is not
-        written to: see `resume`.
+        `env` is needed where the run's environment was an object of the user's own. `workers` is as the run
+        was made, unless it is given. The folder is not written to: see `resume`.
         """
-        return cls._load(path, env)
+        return cls._load(path, env, workers)
 
     @classmethod
-    def resume(cls, path: str | Path, env: Any = None) -> "Agent":
-        """The agent of a run folder, to go on in that folder: `learn()` finishes its horizon."""
-        agent = cls._load(path, env)
+    def resume(cls, path: str | Path, env: Any = None, workers: Workers | None = None) -> "Agent":
+        """The agent of a run folder, to go on in that folder: `learn()` finishes its horizon.
+
+        `env` and `workers` are as in `load`.
+        """
+        agent = cls._load(path, env, workers)
         agent.out = Path(path)
         agent._folder = RunFolder.open(path)
+        agent._known = set(agent._folder.checkpoints())
         update = agent.engine.update
         agent._folder.go_back(update)
         for line in agent._folder.read_interventions():
@@ -410,7 +446,7 @@ class Agent:
         return agent
 
     @classmethod
-    def _load(cls, path: str | Path, env: Any) -> "Agent":
+    def _load(cls, path: str | Path, env: Any, workers: Workers | None) -> "Agent":
         folder = RunFolder.open(path)
         run = folder.run
         agent = cls(
@@ -419,10 +455,13 @@ class Agent:
             seeds=run["seeds"],
             seed=run["seed"],
             backend=run["backend"],
+            workers=workers or run.get("workers", "auto"),
         )
         agent.env_id = run["env"]["id"]
         agent.preset = presets.named(run["preset"]) if run.get("preset") else None
         agent._take(folder)
+        update = agent.engine.update
+        agent._interventions = [line for line in folder.read_interventions() if line["update"] <= update]
         return agent
 
     def close(self) -> None:
@@ -439,10 +478,17 @@ class Agent:
         if self._folder is None:
             self._folder = RunFolder.create(self.out, self._describe())
         stack.enter_context(self._folder.lock())
+        self._require_last(self._folder)
+        horizon = self.horizon * self.engine.plan.steps
         if new:
+            for line in self._interventions:
+                self._folder.append_intervention(line)
             self._save_checkpoint(self._folder)
-        elif self._folder.run["horizon"] != self.horizon * self.engine.plan.steps:
-            self._folder.update_run(horizon=self.horizon * self.engine.plan.steps)
+        elif self._folder.run["horizon"] != horizon:
+            # Schedules refer to it: a run that is killed before its next checkpoint must find it.
+            self._folder.append_intervention({"update": self.engine.update, "horizon": horizon})
+            self._save_checkpoint(self._folder)
+            self._folder.update_run(horizon=horizon)
         return self._folder
 
     def _describe(self) -> dict[str, Any]:
@@ -456,9 +502,15 @@ class Agent:
             horizon=self.horizon * self.engine.plan.steps,
             preset=self.preset.name if self.preset else None,
         )
+        described["workers"] = self._workers
         return described | ({"parent": self._parent} if self._parent else {})
 
     def _save_checkpoint(self, folder: RunFolder) -> None:
+        """A checkpoint in this agent's own folder."""
+        self._write_checkpoint(folder)
+        self._known = set(folder.checkpoints())
+
+    def _write_checkpoint(self, folder: RunFolder) -> None:
         engine = self.engine
         meta = {
             "horizon": self.horizon,

@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import time
@@ -360,6 +361,70 @@ def test_what_cannot_be_copied_is_named(attribute, make):
         vec.reset(np.arange(1))
         assert vec.snapshot() is None
         assert f"Opaque.{attribute}" in vec.why_not_copyable()
+
+
+class Phases(Counting):
+    """What it does next is a method, a function or a class of its own, which may change."""
+
+    def __init__(self):
+        super().__init__()
+        self.phase, self.later, self.part = self.approach, None, functools.partial(int, base=10)
+
+    def approach(self):
+        return 0.0
+
+    def grasp(self):
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("phase", lambda env: env.grasp),
+        ("later", lambda env: env.grasp),
+        ("later", lambda env: Chooser),
+        ("later", lambda env: [env.approach, env.grasp]),
+        ("later", lambda env: {Chooser: 1}),
+        ("part", lambda env: functools.partial(int, base=16)),
+    ],
+)
+def test_what_a_new_environment_has_not_is_never_left_out_in_silence(attribute, value):
+    with HostEnv(Phases).vector(1, "in-process") as vec:
+        vec.reset(np.arange(1))
+        assert vec.snapshot() is not None
+        env = vec._slice.envs[0]
+        setattr(env, attribute, value(env))
+        assert vec.snapshot() is None
+        assert f"Phases.{attribute}" in vec.why_not_copyable()
+
+
+def test_a_layer_that_is_referred_to_is_the_one_restored():
+    with HostEnv(Phases).vector(1, "in-process") as vec, HostEnv(Phases).vector(1, "in-process") as other:
+        vec.reset(np.arange(1))
+        vec._slice.envs[0].later = [vec._slice.envs[0]]
+        other.restore(unpack(*pack(vec.snapshot())))
+        assert other._slice.envs[0].later == [other._slice.envs[0]]
+
+
+class Telling(Counting):
+    """Names its numbers in some infos only, and one of them as a text."""
+
+    def step(self, action):
+        obs, reward, terminated, truncated, _ = super().step(action)
+        odd = self.count % 2 == 1
+        named = {"seed": self.seed, "odd": 1.0} if odd or self.seed > 1 else {"seed": "none"}
+        return obs, reward, terminated, truncated, named if self.seed else {"even": 2.0}
+
+
+@pytest.mark.parametrize("workers", ["in-process", "subprocess"])
+def test_infos_may_name_what_they_like(workers):
+    with HostEnv(Telling).vector(4, workers) as vec:
+        vec.reset(np.arange(4))
+        for _ in range(3):
+            info = vec.step(np.zeros(4, int)).info
+        if workers == "subprocess":
+            assert sorted(info) == ["even", "odd", "seed"]
+            np.testing.assert_array_equal(info["seed"][2:], [2, 3])
 
 
 def test_arrays_over_one_memory_are_not_copied_apart():

@@ -49,10 +49,43 @@ def test_a_folder_with_a_run_is_refused_unless_asked(folder):
     (folder.path / "notes.txt").write_text("mine")
     with pytest.raises(FathomError, match=r"holds a run already \(ppo on CartPole-v1\).*fathom resume"):
         RunFolder.create(folder.path, RUN)
-    again = RunFolder.create(folder.path, {"algorithm": "dqn"}, overwrite=True)
-    assert again.checkpoints() == []
+    write = lambda new: new.save_checkpoint(7, tree(2), {})  # noqa: E731
+    with pytest.raises(FathomError, match="holds a run already"):
+        RunFolder.fill(folder.path, {"algorithm": "dqn"}, write)
+    RunFolder.fill(folder.path, {"algorithm": "dqn"}, write, overwrite=True)
+    again = RunFolder.open(folder.path)
+    assert again.run["algorithm"] == "dqn"
+    assert again.checkpoints() == [7]
     assert again.read_metrics() == []
     assert (folder.path / "notes.txt").read_text() == "mine"
+    assert [p.name for p in folder.path.iterdir() if p.name.startswith(".new")] == []
+
+
+def test_a_run_stays_where_the_one_that_was_to_replace_it_cannot_be_written(folder):
+    folder.save_checkpoint(3, tree(1), {})
+    folder.append_metrics({"update": 1})
+    folder.close()
+    held = {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
+
+    def fail(new):
+        new.save_checkpoint(7, tree(2), {})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder.fill(folder.path, {"algorithm": "dqn"}, fail, overwrite=True)
+    assert {p: p.read_bytes() for p in held} == held
+    assert RunFolder.open(folder.path).checkpoints() == [3]
+    assert list(folder.path.glob(".new*")) == []
+    with folder.lock(), pytest.raises(FathomError, match="is being written by"):
+        RunFolder.fill(folder.path, {"algorithm": "dqn"}, fail, overwrite=True)
+    assert RunFolder.open(folder.path).checkpoints() == [3]
+
+
+def test_a_name_that_can_be_no_folder_is_refused(tmp_path):
+    with pytest.raises(FathomError, match="Choose another --out"):
+        RunFolder.create(tmp_path / ("x" * 300), RUN)
+    with pytest.raises(FathomError, match="there is no run folder"):
+        RunFolder.open(tmp_path / ("x" * 300))
 
 
 def test_a_start_that_was_cut_short_is_no_run(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fathom.core.errors import FathomError
+from fathom.envs.bridge import as_env
 from fathom.envs.classic.cartpole import CartPole
 from fathom.envs.grid.world import GridWorld
 from fathom.envs.host import HostEnv
@@ -15,7 +16,7 @@ from fathom.envs.probe.value import ValueProbe
 from fathom.envs.render import draw
 from fathom.envs.toy.corridor import ShortCorridor
 from fathom.envs.wrappers import FlattenObs, TimeLimit
-from fathom.runs.watch import narrate, record, write_film
+from fathom.runs.watch import _renderable, narrate, record, write_film
 
 
 class Countdown(gymnasium.Env):
@@ -43,8 +44,25 @@ class Countdown(gymnasium.Env):
         return np.full((8, 8, 3), 10 * self.episode + self.t, np.uint8)
 
 
+class Asked:
+    """As much of a Player: remembers how often it was told that an episode begins."""
+
+    def __init__(self, policy, deterministic, seed_index):
+        self.policy, self.how, self.begun = policy, (deterministic, seed_index), 0
+
+    def reset(self):
+        self.policy.begun = self.begun = self.begun + 1
+
+    def __call__(self, obs):
+        assert self.begun
+        return self.policy.predict(obs, *self.how)
+
+
 class Policy(SimpleNamespace):
     """As much of an Agent as recording needs; remembers what it was asked."""
+
+    def player(self, deterministic=True, *, seed_index=0):
+        return Asked(self, deterministic, seed_index)
 
     def predict(self, obs, deterministic, seed_index):
         self.asked.append((np.shape(obs), deterministic, seed_index))
@@ -84,8 +102,20 @@ def test_a_gymnasium_episode_is_filmed_whole_and_without_the_next():
     assert [int(f[0, 0, 0]) % 10 for f in frames] == [0, 1, 2, 3]
     assert len({int(f[0, 0, 0]) // 10 for f in frames}) == 1
     assert set(policy.asked) == {((1,), True, 0)}
-    twice, _ = record(agent(HostEnv(Countdown, "Countdown")), episodes=2)
+    policy = agent(HostEnv(Countdown, "Countdown"))
+    twice, _ = record(policy, episodes=2)
+    assert policy.begun == 2  # what it remembers of one episode is nothing to the next
     assert [int(f[0, 0, 0]) % 10 for f in twice] == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+def test_what_is_filmed_is_the_environment_that_was_given():
+    lake = gymnasium.make("FrozenLake-v1", is_slippery=False, map_name="8x8")
+    made = _renderable(as_env(lake, "gymnasium"))
+    assert made.render_mode == "rgb_array"
+    assert made.spec.kwargs["is_slippery"] is False
+    assert made.unwrapped.desc.shape == (8, 8)
+    flat = gymnasium.wrappers.FlattenObservation(gymnasium.make("CartPole-v1"))
+    assert type(_renderable(as_env(flat, "gymnasium"))) is type(flat)
 
 
 def test_a_film_is_written(tmp_path):

@@ -34,6 +34,7 @@ class ResumeOptions:
 
     run: Run  # folder of the run
     steps: int | None = None  # environment steps of each seed to go on for; by default what is left
+    workers: Literal["auto", "in-process", "subprocess"] | None = None  # where to step; by default as before
     episodes: int = 100  # episodes of each seed in the evaluation at the end
     json: Annotated[bool, Switch] = False  # write the summary, and nothing else, to standard output as JSON
     quiet: Annotated[bool, Switch] = False  # show no progress

@@ -62,7 +62,9 @@ def run_resume(arguments: Sequence[str]) -> int:
     from fathom.runs.folder import RunFolder
 
     folder = RunFolder.open(options.run)
-    agent = Agent.resume(options.run)
+    if options.episodes < 1:
+        raise FathomError(f"episodes is {options.episodes}; evaluate at least 1.")
+    agent = Agent.resume(options.run, workers=options.workers)
     finished = agent.engine.update >= agent.horizon
     if finished and options.steps is None and (summary := folder.read_summary()) is not None:
         _say(f"the run is finished at {agent.env_steps:,} steps; to train on, add --steps.")

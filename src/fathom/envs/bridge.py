@@ -21,6 +21,7 @@ from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.core.types import Masked
+from fathom.envs import physics
 from fathom.envs.base import Env, env_keys, first_key
 from fathom.envs.host import HostEnv, layers
 
@@ -368,15 +369,29 @@ def _spec_recreates(env: gymnasium.Env) -> bool:
 
 
 def _same_constants(mine: Any, other: Any) -> bool:
-    """Whether plain numbers and names that a layer was made with agree, as far as both have them.
+    """Whether numbers, names, arrays and models that a layer was made with agree, as far as both have them.
 
     One that was set after making is lost in an environment made again. What differs because an episode has
     begun differs too; then the object is copied instead, which is never wrong.
     """
-    plain = (bool, int, float, str)
     ours, theirs = vars(mine), vars(other)
     return all(
-        value == theirs[name]
+        _same(value, theirs[name])
         for name, value in ours.items()
-        if type(value) in plain and type(theirs.get(name)) in plain and not name.startswith("_np_random")
+        if name in theirs and not name.startswith("_np_random")
     )
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two constants are equal; True for what is no constant and cannot be compared."""
+    if physics.is_model(value) and physics.is_model(other):
+        return physics.same_model(value, other)
+    if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(value, other, equal_nan=value.dtype.kind == "f")
+    numbers = (bool, int, float)
+    if type(value) is type(other) and type(value) in (str, list, tuple, dict, set):
+        try:
+            return bool(value == other)
+        except ValueError:  # arrays inside
+            return False
+    return type(value) not in numbers or type(other) not in numbers or value == other

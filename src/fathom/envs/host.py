@@ -481,7 +481,7 @@ class _Slice:
         if not self.info_keys:
             return {}
         return {
-            key: np.array([info.get(key, np.nan) for info in infos], np.float32) for key in self.info_keys
+            key: np.array([_number(info.get(key)) for info in infos], np.float32) for key in self.info_keys
         }
 
     def snapshot(self) -> tuple[list[Any] | None, str]:
@@ -509,6 +509,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number | np.bool_) or (
         isinstance(value, np.ndarray | jax.Array) and value.shape == () and value.dtype.kind in "fiub"
     )
+
+
+def _number(value: Any) -> float:
+    """A number of an info; NaN where there is none."""
+    return float(value) if _is_number(value) else np.nan
 
 
 class HostVec:
@@ -613,7 +618,12 @@ class HostVec:
         parts = self._ask_all("step", shares)
         obs, final = _join([p[0] for p in parts]), _join([p[1] for p in parts])
         reward, terminated, truncated = (np.concatenate([p[i] for p in parts]) for i in (2, 3, 4))
-        info = {key: np.concatenate([p[5][key] for p in parts]) for key in parts[0][5]}
+        missing = [np.full(len(p[2]), np.nan, np.float32) for p in parts]
+        keys = sorted({key for p in parts for key in p[5]})
+        info = {
+            key: np.concatenate([p[5].get(key, no) for p, no in zip(parts, missing, strict=True)])
+            for key in keys
+        }
         return obs, final, reward, terminated, truncated, info
 
     def snapshot(self) -> dict[str, Any] | None:
@@ -884,11 +894,10 @@ def _copy_env(env: Any, pristine: Any) -> list[Any]:
         if _offers_state(layer):
             states.append({"own": copier.encode(layer.get_state(), None, f"{name}.get_state()")})
             continue
-        attributes = {}
-        for key, value in vars(layer).items():
-            attributes[key] = copier.encode(value, vars(fresh).get(key), f"{name}.{key}")
-            if attributes[key] == {"~": "keep"} and key not in vars(fresh):
-                raise _NotCopyable(f"{name}.{key}, a {type(value).__name__} that a new environment has not")
+        attributes = {
+            key: copier.encode(value, vars(fresh).get(key), f"{name}.{key}")
+            for key, value in vars(layer).items()
+        }
         states.append({"attributes": attributes})
     copier.check_views()
     return states
@@ -905,7 +914,7 @@ def _restore_env(env: Any, states: list[Any]) -> None:
             f"the snapshot is of {len(states)} layers of wrappers and this environment has {len(chain)}; "
             "make the environment as it was made then."
         )
-    restorer = _Restorer()
+    restorer = _Restorer(chain)
     for layer, state in zip(chain, states, strict=True):
         if "own" in state:
             layer.set_state(restorer.decode(state["own"], None))
@@ -926,7 +935,7 @@ class _Copier:
     """
 
     def __init__(self, chain: list[Any]) -> None:
-        self.chain = {id(layer) for layer in chain}
+        self.chain = {id(layer): number for number, layer in enumerate(chain)}
         self.seen: dict[int, int] = {}
         self.alive: list[Any] = []  # an id is only good while its object lives
         self.arrays: list[tuple[np.ndarray, str]] = []
@@ -938,7 +947,11 @@ class _Copier:
             return {"~": "scalar", "of": self.plain_array(np.asarray(value), path)}
         if type(value) is bytes:
             return {"~": "bytes", "of": value.decode("latin-1")}
-        if id(value) in self.chain or self.is_constant(value, fresh, path):
+        if id(value) in self.chain:
+            return {"~": "layer", "of": self.chain[id(value)]}
+        if self.is_constant(value, fresh, path):
+            if fresh is None:
+                raise _NotCopyable(f"{path}, a {type(value).__name__} that a new environment has not there")
             return {"~": "keep"}
         if type(value) is tuple:
             return {"~": "tuple", "of": self.encode_all(value, fresh, path)}
@@ -1032,15 +1045,17 @@ class _Copier:
         from gymnasium.envs.registration import EnvSpec as GymSpec
 
         if isinstance(value, types.MethodType):
-            if id(value.__self__) in self.chain or isinstance(value.__self__, type):
-                return True
-            raise _NotCopyable(f"{path}, a method of an object outside the environment")
+            if id(value.__self__) not in self.chain and not isinstance(value.__self__, type):
+                raise _NotCopyable(f"{path}, a method of an object outside the environment")
+            if fresh is not None and getattr(fresh, "__func__", None) is not value.__func__:
+                raise _NotCopyable(f"{path}, a method other than a new environment's")
+            return True
         if isinstance(value, types.FunctionType) and isinstance(fresh, types.FunctionType):
             if value.__code__ is not fresh.__code__:
                 raise _NotCopyable(f"{path}, a function other than a new environment's")
             return True
         if isinstance(value, _KEPT):
-            if fresh is not None and type(value) is not functools.partial and value != fresh:
+            if fresh is not None and not _alike(value, fresh):
                 raise _NotCopyable(f"{path}, a {type(value).__name__} other than a new environment's")
             return True
         if isinstance(value, GymSpec) or type(value).__name__ in ("PjitFunction", "Logger"):
@@ -1071,10 +1086,23 @@ def _parts(space: Any) -> list[Any]:
     return [space, *(part for inner in inside for part in _parts(inner))]
 
 
+def _alike(value: Any, fresh: Any) -> bool:
+    """Whether two functions, classes or dtypes are one; partial functions, whether they would do the same."""
+    if not isinstance(value, functools.partial):
+        return bool(value == fresh)
+    if not isinstance(fresh, functools.partial):
+        return False
+    try:
+        return (value.func, value.args, value.keywords) == (fresh.func, fresh.args, fresh.keywords)
+    except ValueError:  # arrays inside: no one answer to whether they are equal
+        return False
+
+
 class _Restorer:
     """The inverse of `_Copier`; what it left out ("keep") is taken from the environment restored."""
 
-    def __init__(self) -> None:
+    def __init__(self, chain: list[Any]) -> None:
+        self.chain = chain
         self.known: dict[int, Any] = {}
 
     def decode(self, node: Any, fresh: Any) -> Any:
@@ -1083,6 +1111,8 @@ class _Restorer:
         match node["~"]:
             case "keep":
                 return fresh
+            case "layer":
+                return self.chain[node["of"]]
             case "same":
                 return self.known[node["id"]]
             case "scalar":

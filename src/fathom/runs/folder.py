@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -44,20 +45,15 @@ class RunFolder:
         self._locked = False
 
     @classmethod
-    def create(cls, path: str | Path, run: dict[str, Any], *, overwrite: bool = False) -> "RunFolder":
+    def create(cls, path: str | Path, run: dict[str, Any]) -> "RunFolder":
         """Make the folder of a new run and write `run` (JSON) to its run.json.
 
-        Raises FathomError when the folder holds a run already, unless `overwrite`: then the files of that
-        run (and no others) are removed.
+        Raises FathomError when the folder holds a run already.
         """
         path = Path(path)
-        if not overwrite:
-            require_vacant(path)
-        held = _files_of_a_run(path)
+        require_vacant(path)
         try:
             (path / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            for file in held:
-                file.unlink()
             (path / _METRICS).touch()
             (path / _INTERVENTIONS).touch()
         except OSError as error:
@@ -67,10 +63,41 @@ class RunFolder:
         return folder
 
     @classmethod
+    def fill(
+        cls,
+        path: str | Path,
+        run: dict[str, Any],
+        write: Callable[["RunFolder"], None],
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        """Make the folder of a new run and have `write` put into it all that it is to hold.
+
+        Raises FathomError when the folder holds a run already, unless `overwrite`: then the files of that run
+        (and no others) give way, once the new ones are on the disk; until then it stays as it is.
+        """
+        path = Path(path)
+        if not overwrite or not _files_of_a_run(path):
+            folder = cls.create(path, run)
+            with folder.lock():
+                write(folder)
+            return
+        with cls(path, {}).lock():
+            folder = cls.create(path / f".new-{os.getpid()}", run)
+            try:
+                with folder.lock():
+                    write(folder)
+                _swap(folder.path, path)
+            except OSError as error:
+                checkpoint.raise_disk_error(error, path, 0, "The run that was there is as it was.")
+            finally:
+                shutil.rmtree(folder.path, ignore_errors=True)
+
+    @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
         """The folder of an existing run; FathomError where there is none or run.json cannot be read."""
         path = Path(path)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             near = nearest(path.name, [s for s in siblings if (path.parent / s / _RUN).is_file()])
             hint = f" Did you mean {' or '.join(str(path.parent / n) for n in near)}?" if near else ""
@@ -182,7 +209,7 @@ class RunFolder:
         A resumed run writes them again. Takes the lock while it does, unless this folder holds it:
         FathomError when another process writes.
         """
-        with contextlib.nullcontext() if self._locked else self.lock():
+        with self.held():
             for name in (_METRICS, _INTERVENTIONS):
                 self._truncate(name, update)
 
@@ -202,6 +229,10 @@ class RunFolder:
         """The summary, or None while the run is not finished."""
         path = self.path / _SUMMARY
         return _read_json(path) if path.is_file() else None
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """`lock`, or nothing where this folder holds it already."""
+        return contextlib.nullcontext() if self._locked else self.lock()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -275,7 +306,11 @@ class RunFolder:
 
 def require_vacant(path: Path) -> None:
     """Raise FathomError if `path` holds a run already, or is a file."""
-    if path.exists() and not path.is_dir():
+    try:
+        in_the_way = path.exists() and not path.is_dir()
+    except OSError as error:
+        raise FathomError(f"{path} can be no folder: {error.strerror}. Choose another --out.") from error
+    if in_the_way:
         raise FathomError(f"{path} is a file; a run needs a folder. Choose another --out.")
     if _files_of_a_run(path):
         raise FathomError(
@@ -289,6 +324,20 @@ def _files_of_a_run(path: Path) -> list[Path]:
     names = (_RUN, _METRICS, _INTERVENTIONS, _SUMMARY)
     files = [path / name for name in names if (path / name).is_file() and (path / name).stat().st_size]
     return files + sorted((path / _CHECKPOINTS).glob("*.safetensors"))
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put the files of a run in the place of another's: nothing but renaming, and then removing."""
+    past = new / "past"
+    past.mkdir()
+    for file in (path / _CHECKPOINTS).glob("*.safetensors"):
+        file.rename(past / file.name)
+    (path / _CHECKPOINTS).mkdir(exist_ok=True)
+    for file in (new / _CHECKPOINTS).glob("*.safetensors"):
+        file.rename(path / _CHECKPOINTS / file.name)
+    for name in (_RUN, _METRICS, _INTERVENTIONS):
+        (new / name).replace(path / name)
+    (path / _SUMMARY).unlink(missing_ok=True)
 
 
 def _describe(path: Path) -> str:

@@ -25,7 +25,7 @@ from fathom.envs.grid.values import (
     value_scene,
     value_text,
 )
-from fathom.envs.host import HostEnv
+from fathom.envs.host import HostEnv, layers
 from fathom.envs.render import draw, write_gif, write_mp4
 from fathom.envs.wrappers import TimeLimit
 
@@ -151,6 +151,8 @@ def _checked_key(
         raise FathomError(f"episodes is {episodes} and max_steps {max_steps}; both must be at least 1.")
     if not 0 <= seed_index < agent.seeds:
         raise FathomError(f"seed_index is {seed_index}; the run has the seeds 0 to {agent.seeds - 1}.")
+    if not 0 <= seed < 2**32:
+        raise FathomError(f"seed is {seed}; it must lie between 0 and 2**32 - 1.")
     require_speed(speed)
     return named(jax.random.key(seed), "watch")
 
@@ -179,13 +181,15 @@ def _walk(agent: Any, episodes: int, seed_index: int, max_steps: int, key: jax.A
     # Not the bound methods: they would be compared by their environment, whose arrays have no hash.
     reset = jax.jit(lambda key: env.reset(key))
     step = jax.jit(lambda key, state, action: env.step(key, state, action))
+    player = agent.player(deterministic=True, seed_index=seed_index)
     for episode in range(episodes):
+        player.reset()
         episode_key = numbered(key, episode)
         state, obs = reset(named(episode_key, "reset"))
         total = 0.0
         yield _Moment(episode, 0, state, obs, state, total, False, False)
         for t in range(max_steps):
-            action = agent.predict(obs, deterministic=True, seed_index=seed_index)
+            action = player(obs)
             after, seen = step(numbered(named(episode_key, "step"), t), state, action)
             total += float(seen.reward)
             over = bool(seen.terminated | seen.truncated)
@@ -306,12 +310,14 @@ def _record_host(
     seeds = np.asarray(env_seeds(key, episodes))
     vector = host.vector(1, workers="in-process")
     kept: list[Frame] = []
+    player = agent.player(deterministic=True, seed_index=seed_index)
     try:
         for seed in seeds:
             frames.clear()
+            player.reset()
             obs = vector.reset(np.array([seed]))
             for _ in range(max_steps):
-                action = agent.predict(_first(obs), deterministic=True, seed_index=seed_index)
+                action = player(_first(obs))
                 before = len(frames)
                 step = vector.step(jax.tree.map(lambda a: np.asarray(a)[None], action))
                 obs = step.obs
@@ -351,14 +357,21 @@ def _renderable(env: HostEnv) -> Any:
     """A new environment that renders to arrays."""
     import gymnasium
 
-    if env.id in gymnasium.registry:
+    made = env.fresh()
+    if made.render_mode == "rgb_array":
+        return made
+    if made.spec is not None and made.spec.entry_point is not None:
+        kinds = [type(layer) for layer in layers(made)]
         try:
-            return gymnasium.make(env.id, render_mode="rgb_array")
+            filmed = gymnasium.make(made.spec, render_mode="rgb_array")
         except Exception as error:
             raise FathomError(
                 f"{env.id} cannot be rendered: {error} `fathom doctor` names missing packages."
             ) from error
-    made = env.fresh()
+        if [type(layer) for layer in layers(filmed)] == kinds:
+            made.close()
+            return filmed
+        filmed.close()
     if made.render_mode != "rgb_array":
         raise FathomError(
             f"the environment {env.id} was made with render_mode={made.render_mode!r}; to film it, let its "

@@ -81,6 +81,7 @@ class Engine(abc.ABC):
         self.keys = seed_keys(seed, seeds)
         self.compile_seconds = 0.0
         self.told = ""  # what was chosen by measurement, for people
+        self.broken = ""  # the error that left an update in its middle
 
     @property
     def update(self) -> int:
@@ -107,12 +108,26 @@ class Engine(abc.ABC):
         Raises NonFinite at the first update that meets a NaN or an Inf.
         """
         require_countable(horizon, self.plan)
+        self.require_whole()
         before = self.update
-        metrics, health = self._advance(n, horizon)
-        if health is not None and not bool(health.ok):
-            raise NonFinite(self._diagnosis(jax.device_get(health)))
+        try:
+            metrics, health = self._advance(n, horizon)
+            if health is not None and not bool(health.ok):
+                raise NonFinite(self._diagnosis(jax.device_get(health)))
+        except BaseException as error:
+            self.broken = type(error).__name__
+            raise
         assert self.update == before + n
         return jax.tree.map(np.atleast_1d, jax.device_get(metrics))
+
+    def require_whole(self) -> None:
+        """Raise FathomError where an update was left in its middle: what is there is no state of the run."""
+        if self.broken:
+            raise FathomError(
+                f"the run was stopped in the middle of an update ({self.broken}), and what it holds is no "
+                "state to go on from or to keep. Go on from its last checkpoint, by Agent.resume or "
+                "`fathom resume`; without a run folder, begin anew."
+            )
 
     @abc.abstractmethod
     def start(self) -> None:
