@@ -169,6 +169,18 @@ def test_environments_side_by_side_share_a_table(name: str) -> None:
     np.testing.assert_allclose(values, policy_value(env, GAMMA, uniform), atol=0.2)
 
 
+@pytest.mark.parametrize("other", [NStepSarsa(n=1), SarsaLambda(trace_decay=0.0)], ids=["n = 1", "λ = 0"])
+def test_the_least_of_two_families_is_sarsa_with_several_environments_too(other: Any) -> None:
+    env = cut(random_problem(5))
+    settings = {"num_envs": 3, "learning_rate": 0.3, "num_steps": 8}
+    tables = [
+        values_of(trained(dataclasses.replace(algorithm, **settings), env, 480))
+        for algorithm in (Sarsa(), other)
+    ]
+    assert np.abs(tables[0]).max() > 0.1
+    np.testing.assert_allclose(tables[1], tables[0], rtol=1e-4, atol=1e-5)
+
+
 FINITE = EnvSpec(Discrete(4), Discrete(3))
 CONTINUOUS = EnvSpec(Box(0.0, 1.0, (2,)), Discrete(3))
 ALL = {**CONTROL, **PREDICTION}

@@ -156,6 +156,41 @@ def test_undiscounted_evaluation_needs_a_policy_that_ends() -> None:
     assert evaluate_policy(free, [0, 0], 1.0).values.tolist() == [0.0, 0.0]
 
 
+def absorbing(prob: dict[tuple[int, int], int], reward: dict[tuple[int, int], float], states: int) -> MDP:
+    """Two actions; those not named stay. No state is said to be terminal."""
+    p = np.zeros((states, 2, states))
+    for s in range(states):
+        for a in range(2):
+            p[s, a, prob.get((s, a), s)] = 1
+    return MDP.from_arrays(p, [[reward.get((s, a), 0.0) for a in range(2)] for s in range(states)])
+
+
+@pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
+@pytest.mark.parametrize(
+    ("mdp", "values", "policy"),
+    [
+        (absorbing({(0, 1): 1}, {(0, 1): 5.0}, 2), [5, 0], [1, None]),
+        # A corridor whose last state absorbs: left and right, +1 for entering it.
+        (
+            absorbing(
+                {(s, a): min(max(s + 2 * a - 1, 0), 4) for s in range(4) for a in range(2)}, {(3, 1): 1.0}, 5
+            ),
+            [1, 1, 1, 1, 0],
+            [1, 1, 1, 1, None],
+        ),
+        # To stay for nothing is best where all that leads on costs.
+        (absorbing({(0, 1): 1}, {(0, 1): -1.0}, 2), [0, 0], [0, None]),
+    ],
+    ids=["two states", "corridor", "better not"],
+)
+def test_a_state_that_absorbs_is_an_end_though_nobody_calls_it_one(solver, mdp, values, policy) -> None:
+    solution = solver(mdp, 1.0)
+    assert solution.values == pytest.approx(values)
+    for chosen, wanted in zip(solution.policy, policy, strict=True):
+        assert wanted is None or chosen == wanted
+    assert evaluate_policy(mdp, solution.policy, 1.0).values == pytest.approx(values)
+
+
 def test_a_choice_that_only_a_cut_would_favour_is_not_taken() -> None:
     # Idling is free; leaving earns 1 and then has to pay 2. Sweeps from 0 alone would take the 1 for good.
     prob = np.zeros((3, 2, 3))

@@ -58,7 +58,7 @@ def test_values_are_those_of_the_pseudocode(n):
     assert total > 0
 
 
-def test_environments_add_up_and_tiles_share_an_error():
+def test_environments_that_change_one_weight_share_it_and_tiles_share_an_error():
     window = n_step.push(
         n_step.empty(2, 1, 2), jnp.array([[0, 1], [1, 2]], jnp.int32), jnp.array([1.0, 2.0], jnp.float32)
     )
@@ -72,6 +72,6 @@ def test_environments_add_up_and_tiles_share_an_error():
         jnp.float32(0.1),
     )
     errors = 1.0 + 0.5 * 7.0 - 3.0, 2.0 - 5.0
-    expected = [1 + 0.1 * errors[0], 2 + 0.1 * sum(errors), 3 + 0.1 * errors[1], 4.0]
+    expected = [1 + 0.1 * errors[0], 2 + 0.1 * sum(errors) / 2, 3 + 0.1 * errors[1], 4.0]
     np.testing.assert_allclose(w, expected, rtol=1e-6)
     assert (float(total), int(changes)) == (pytest.approx(4.5), 2)

@@ -39,8 +39,11 @@ def test_another_kind_is_an_error():
         traces.mark(Z, X, DECAY, ALPHA, "duch")
 
 
-def test_credit_by_hand_sums_over_environments():
+def test_credit_by_hand_is_the_mean_of_those_who_change_a_weight():
     w = traces.credit(jnp.ones(3), Z, X, jnp.array([1.0, 2.0]), jnp.array([0.5, 0.0]), ALPHA)
     first = 1.5 * np.array([4.0, 2.0, 0.0]) - 0.5 * np.array([1.0, 0.0, 0.0])
     second = 2.0 * np.array([0.0, 0.0, 1.0])
-    np.testing.assert_allclose(w, 1.0 + 0.2 * (first + second), rtol=1e-6)
+    np.testing.assert_allclose(w, 1.0 + 0.2 * (first + second), rtol=1e-6)  # no feature is both's
+    both = traces.credit(jnp.ones(3), jnp.stack([Z[0], Z[0]]), jnp.stack([X[0], X[0]]), jnp.array([1.0, 2.0]),
+                         jnp.zeros(2), ALPHA)  # fmt: skip
+    np.testing.assert_allclose(both, 1.0 + 0.2 * 1.5 * Z[0], rtol=1e-6)

@@ -20,10 +20,14 @@ class UnreachableEnd(UserWarning):
 
 
 class Quotient(NamedTuple):
-    """An MDP in which no policy can go round for ever without paying, and the class of each state in it."""
+    """An MDP in which no policy can go round for ever without paying, and the class of each state in it.
+
+    `idle` are the actions that it leaves out: those by which the MDP it is of goes round at no reward.
+    """
 
     mdp: MDP
     of_state: Int[np.ndarray, " state"]
+    idle: Bool[np.ndarray, "state action"]
 
 
 def can_end(mdp: MDP, allowed: Bool[np.ndarray, "state action"] | None = None) -> Bool[np.ndarray, " state"]:
@@ -34,10 +38,22 @@ def can_end(mdp: MDP, allowed: Bool[np.ndarray, "state action"] | None = None) -
     return found[:-1]
 
 
-def steps_to_end(mdp: MDP, allowed: Bool[np.ndarray, "state action"] | None = None) -> np.ndarray:
-    """The least number of steps in which an end may be reached by the allowed actions, [S]; ∞ where never."""
+def steps_to_end(
+    mdp: MDP,
+    allowed: Bool[np.ndarray, "state action"] | None = None,
+    also: Bool[np.ndarray, " state"] | None = None,
+) -> np.ndarray:
+    """The least number of steps in which an end may be reached by the allowed actions, [S]; ∞ where never.
+
+    States named by `also` are a step away from an end.
+    """
     states = mdp.num_states
-    order, before = csgraph.breadth_first_order(_backwards(mdp, allowed), states)
+    graph = _backwards(mdp, allowed)
+    if also is not None:
+        near = np.flatnonzero(also)
+        edges = (np.ones(near.size, np.int8), (np.full(near.size, states), near))
+        graph = graph + scipy.sparse.csr_matrix(edges, shape=graph.shape)
+    order, before = csgraph.breadth_first_order(graph, states)
     distance = np.full(states + 1, np.inf)
     distance[states] = 0
     for node in order[1:]:
@@ -54,12 +70,30 @@ def _backwards(mdp: MDP, allowed: Bool[np.ndarray, "state action"] | None) -> sc
     return scipy.sparse.csr_matrix((np.ones(s.size, np.int8), (target, s)), shape=(states + 1, states + 1))
 
 
-def ending_policy(mdp: MDP, allowed: Bool[np.ndarray, "state action"]) -> Int[np.ndarray, " state"]:
+def ending_policy(
+    mdp: MDP,
+    allowed: Bool[np.ndarray, "state action"],
+    resting: Bool[np.ndarray, "state action"] | None = None,
+) -> Int[np.ndarray, " state"]:
     """Of the allowed actions the one likeliest to come closer to an end: it ends wherever these can.
 
-    Where no end can be reached by allowed actions it is the first of them.
+    Where no end can be reached by allowed actions it goes to where one of the `resting` can be taken for
+    ever, and takes it; where there is none, it is the first of the allowed.
     """
     distance = steps_to_end(mdp, allowed)
+    policy = _approach(mdp, allowed, distance)
+    lost = np.isinf(distance)
+    if resting is None or not (rest := resting & allowed & lost[:, None]).any():
+        return policy
+    here = np.asarray(rest.any(axis=-1))
+    there = _approach(mdp, allowed, steps_to_end(mdp, allowed, here))
+    return np.where(here, rest.argmax(axis=-1), np.where(lost, there, policy))
+
+
+def _approach(
+    mdp: MDP, allowed: Bool[np.ndarray, "state action"], distance: np.ndarray
+) -> Int[np.ndarray, " state"]:
+    """Of the allowed actions the one likeliest to lessen the distance."""
     closer = mdp.terminated | (distance[mdp.next_state] < distance[:, None, None])
     score = np.where(allowed, np.where(closer, mdp.prob, 0.0).sum(axis=-1), -1.0)
     return score.argmax(axis=-1)
@@ -119,7 +153,7 @@ def undiscounted(mdp: MDP) -> Quotient:
     every = np.ones(mdp.prob.shape[:2], np.bool_)
     _, staying = end_components(mdp, every)
     if not staying.any():
-        return Quotient(mdp, np.arange(mdp.num_states))
+        return Quotient(mdp, np.arange(mdp.num_states), staying)
     possible = mdp.prob > 0
     gain = staying & (possible & (mdp.reward > 0)).any(axis=-1)
     if gain.any():
@@ -129,7 +163,9 @@ def undiscounted(mdp: MDP) -> Quotient:
             f"values need not be finite. {_ADVICE}"
         )
     idle, staying = end_components(mdp, staying & ~(possible & (mdp.reward != 0)).any(axis=-1))
-    quotient = _merge(mdp, idle, staying) if staying.any() else Quotient(mdp, np.arange(mdp.num_states))
+    quotient = (
+        _merge(mdp, idle, staying) if staying.any() else Quotient(mdp, np.arange(mdp.num_states), staying)
+    )
     stuck = np.flatnonzero(~can_end(quotient.mdp)[quotient.of_state])
     if stuck.size:
         raise FathomError(
@@ -186,4 +222,5 @@ def _merge(mdp: MDP, component: np.ndarray, staying: np.ndarray) -> Quotient:
             start,
         ),
         of_state,
+        staying,
     )

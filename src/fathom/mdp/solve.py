@@ -312,11 +312,12 @@ def _solve(
             f"initial has shape {first.shape}; it needs one value for each of {mdp.num_states} states."
         )
     backup = Backup.of(mdp, gamma)
+    idle = None
     if gamma < 1:
         found = method(mdp, backup, first)
         values = found.values
     else:
-        problem, of_state = undiscounted(mdp)
+        problem, of_state, idle = undiscounted(mdp)
         begin = np.zeros(problem.num_states)
         begin[of_state] = first
         found = method(problem, backup if problem is mdp else Backup.of(problem, gamma), begin)
@@ -325,9 +326,13 @@ def _solve(
     best = q.max(axis=-1)
     residual = float(abs(best - values).max())
     bound = _bound(gamma, residual)
-    near = max(TIE * max(1.0, abs(best).max()), 2 * bound if gamma < 1 else 0.0)
+    slack = 2 * bound if gamma < 1 else 2 * residual if found.converged else 0.0
+    near = max(TIE * max(1.0, abs(best).max()), slack)
     optimal = q >= best[:, None] - near
-    policy = ending_policy(mdp, optimal) if gamma == 1 else q.argmax(axis=-1)
+    # To go round for ever at no reward is worth 0, and best where nothing better than 0 is to be had.
+    policy = (
+        q.argmax(axis=-1) if idle is None else ending_policy(mdp, optimal, idle & (best <= near)[:, None])
+    )
     residuals = np.array(found.residuals)
     return Solution(best, q, policy, optimal, found.sweeps, residuals, residual, bound, found.converged)
 

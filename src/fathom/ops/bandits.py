@@ -59,11 +59,14 @@ def gradient_preference(
     reward: Float[Array, "*batch"],
     baseline: Float[Array, "*batch"],
     step_size: Float[Array, ""] | float,
+    policy: Float[Array, "*batch action"] | None = None,
 ) -> Float[Array, "*batch action"]:
-    """H + α (R − R̄) (1{a = A} − π(a)) with π = softmax(H): a step up the gradient of the expected reward.
+    """H + α (R − R̄) (1{a = A} − π(a)): a step up the gradient of the expected reward.
 
-    Sutton & Barto 2018, Eq. 2.12.
+    π is the policy that the action was drawn from, softmax(H) unless given. Sutton & Barto 2018, Eq. 2.12.
     """
+    if policy is None:
+        policy = jax.nn.softmax(preference, axis=-1)
     here = taken(action, preference.shape[-1]).astype(preference.dtype)
     advantage = jnp.expand_dims(reward - baseline, -1)
-    return preference + step_size * advantage * (here - jax.nn.softmax(preference, axis=-1))
+    return preference + step_size * advantage * (here - policy)

@@ -51,9 +51,12 @@ def fold(
     """The values once the episodes that are `over` have been taken in, and the weight `seen` in all.
 
     With `average` they are Σ w G / Σ w over all visits ever (Sutton & Barto 2018, Eq. 5.6 to 5.8; the plain
-    mean where every w is 1). Else V + Σ w (G − V) of these episodes, for visits whose weights are step sizes.
+    mean where every w is 1). Else V + Σ w (G − V), for visits whose weights are step sizes, the mean over the
+    environments whose episodes these are.
     """
     ended = over[:, None].astype(jnp.float32)
+    if not average and over.shape[0] > 1:
+        ended = ended / jnp.maximum((ended * sums.weight > 0.0).sum(axis=0), 1).astype(jnp.float32)[None]
     weight, total = (ended * sums.weight).sum(axis=0), (ended * sums.total).sum(axis=0)
     seen = seen + weight
     step_size = jnp.where(seen > 0.0, 1.0 / jnp.where(seen > 0.0, seen, 1.0), 0.0) if average else 1.0

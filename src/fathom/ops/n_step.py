@@ -51,7 +51,8 @@ def learn(
     That is the step n steps ago, and where the episode is `over` every step still in the window, the oldest
     first: lines τ = t − n + 1, …, T − 1 of Sutton & Barto 2018, Section 7.1 (and 7.2, 10.2). The return is
     G = Σ_{i<k} γ^i r + γ^(k−1) discount·V(next), with k the steps from the one to the newest and `discount`
-    γ, or 0 where the newest step terminated the task; V(next) is read anew before each change.
+    γ, or 0 where the newest step terminated the task; V(next) is read anew before each change. Where several
+    environments change one weight at once, it moves by the mean of what they want.
 
     Returns the weights, the sum of |G − V| and the number of changes, which the environments share.
     """
@@ -67,8 +68,12 @@ def learn(
         tail = fading[:, -1] * discount
         target = td_target((fading * window.reward).sum(axis=-1), tail, weights[next_active].sum(axis=-1))
         active = jnp.take_along_axis(window.active, at[:, None, None], axis=1)[:, 0]
-        error = (target - weights[active].sum(axis=-1)) * (k < due).astype(jnp.float32)
-        weights = weights.at[active].add(step_size * error[:, None])
+        counted = (k < due).astype(jnp.float32)
+        error = (target - weights[active].sum(axis=-1)) * counted
+        share = jnp.ones(())
+        if active.shape[0] > 1:
+            share = jnp.maximum(jnp.zeros_like(weights).at[active].add(counted[:, None])[active], 1.0)
+        weights = weights.at[active].add(step_size * error[:, None] / share)
         return weights, total + jnp.abs(error).sum()
 
     weights, total = jax.lax.fori_loop(0, due.max(), change, (weights, jnp.zeros((), jnp.float32)))

@@ -1,6 +1,7 @@
 """Eligibility traces of linear values V = wᵀx, of which a table is the case that x marks one cell.
 
-Each environment has a trace z of its own; the weights w are shared, and changes of all environments add up.
+Each environment has a trace z of its own; the weights w are shared. Where several change one weight, it moves
+by the mean of what they want, lest environments side by side move it several times as far.
 """
 
 from typing import Literal
@@ -54,11 +55,14 @@ def credit(
     drift: Float[Array, " env"],
     step_size: Float[Array, ""] | float,
 ) -> Float[Array, " feature"]:
-    """The weights w + α [(δ + drift) z − drift·x], summed over environments.
+    """The weights w + α [(δ + drift) z − drift·x], the mean over those environments whose z is not 0 there.
 
     `drift` is V(s) − V_old, by how much the last update itself has moved the value of the state it led to,
     for true online TD(λ) (van Seijen et al. 2016, Algorithm 1; Sutton & Barto 2018, Section 12.5), and 0
     otherwise (Eq. 12.7).
     """
     change = (error + drift)[:, None] * trace - drift[:, None] * x
-    return weights + step_size * change.sum(axis=0)
+    if trace.shape[0] == 1:
+        return weights + step_size * change[0]
+    changing = jnp.maximum((trace != 0.0).sum(axis=0), 1).astype(jnp.float32)
+    return weights + step_size * change.sum(axis=0) / changing

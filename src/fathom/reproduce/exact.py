@@ -1,4 +1,4 @@
-"""The exact table: values of well-known problems, each by two solvers that share no arithmetic."""
+"""The exact table: values of well-known problems, each by two solvers of different methods."""
 
 from typing import TYPE_CHECKING
 

@@ -73,16 +73,25 @@ class GradientBandit(Online):
         self, state: Preferences, memory: PyTree, step: Transition, key: Key[Array, ""], clock: Clock
     ) -> tuple[Preferences, PyTree, Metrics]:
         """Lines 5 and 6."""
-        state = in_turn(self.learn, state, state.space, step)
+        # All arms were drawn from the preferences as they were: so is the policy whose gradient it is.
+        policy = jax.nn.softmax(state.preference)
+        learn = lambda state, arm, reward: self.learn(state, policy, arm, reward)  # noqa: E731
+        state = in_turn(learn, state, state.space, step)
         likeliest = jax.nn.softmax(state.preference).max()
         return state, memory, {"likeliest": Metric.of(likeliest)}
 
-    def learn(self, state: Preferences, arm: Int[Array, ""], reward: Float[Array, ""]) -> Preferences:
-        """Lines 5 and 6 for one play."""
+    def learn(
+        self,
+        state: Preferences,
+        policy: Float[Array, " action"],
+        arm: Int[Array, ""],
+        reward: Float[Array, ""],
+    ) -> Preferences:
+        """Lines 5 and 6 for one play of an arm that was drawn from `policy`."""
         before = jnp.where(state.count > 0.0, state.mean_reward, reward)  # line 5
         baseline = before if self.baseline else jnp.zeros_like(reward)
         preference = bandits.gradient_preference(  # line 6
-            state.preference, arm, reward, baseline, self.step_size
+            state.preference, arm, reward, baseline, self.step_size, policy
         )
         count = state.count + 1.0
         mean = state.mean_reward + (reward - state.mean_reward) / count

@@ -38,9 +38,9 @@ class OffPolicyMonteCarlo(Explorer):
 
     Lines 3 to 6 are summed forwards while the episode lasts (`ops.monte_carlo`), which is exact and needs no
     room for it. Deviations: π is improved after an episode and not while line 3 goes through it, so that it
-    is one policy whose returns are averaged; an episode that is cut goes on with Q(S_T, π(S_T)); illegal
-    actions are left out of both policies. Evaluation acts by π. W has mean 1: that it overflows is not to be
-    feared.
+    is one policy whose returns are averaged, unless another environment's episode ends meanwhile; an episode
+    that is cut goes on with Q(S_T, π(S_T)); illegal actions are left out of both policies. Evaluation acts by
+    π. W has mean 1: that it overflows is not to be feared.
     """
 
     gamma: float = 0.99  # discount factor γ; 0.9 to 1
