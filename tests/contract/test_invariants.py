@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -142,7 +143,12 @@ def test_learners_at_every_step_do_not_depend_on_how_many_steps_are_an_update(pa
         engine.advance(updates, 120 // num_steps)
         carries.append(dataclasses.replace(engine.carry, shared=None))
         engine.close()
-    assert bits(carries[0]) == bits(carries[1])
+    # Two programs: XLA may round one product in another place.
+    for one, other in zip(*map(jax.tree.leaves, carries), strict=True):
+        if jnp.issubdtype(one.dtype, jnp.floating):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+        else:
+            assert bits(one) == bits(other)
 
 
 @pytest.mark.parametrize(

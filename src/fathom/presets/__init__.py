@@ -1,16 +1,18 @@
 """Tuned settings by algorithm and environment, each with its source and the score expected of it."""
 
 from fathom.core.errors import UnknownName
-from fathom.presets.a2c import PRESETS as _A2C
 from fathom.presets.actor_critic import PRESETS as _ACTOR_CRITIC
 from fathom.presets.base import Preset
 from fathom.presets.dqn import PRESETS as _DQN
+from fathom.presets.policy_gradient import PRESETS as _POLICY_GRADIENT
 from fathom.presets.ppo import PRESETS as _PPO
 from fathom.presets.tabular import PRESETS as _TABULAR
 
 __all__ = ["Preset", "find", "named", "presets"]
 
-_PRESETS: dict[str, Preset] = {p.name: p for p in (*_PPO, *_A2C, *_DQN, *_ACTOR_CRITIC, *_TABULAR)}
+_PRESETS: dict[str, Preset] = {
+    p.name: p for p in (*_PPO, *_POLICY_GRADIENT, *_DQN, *_ACTOR_CRITIC, *_TABULAR)
+}
 
 
 def presets() -> list[Preset]:

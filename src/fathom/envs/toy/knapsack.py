@@ -14,6 +14,7 @@ from fathom.envs.base import Env
 from fathom.envs.scene import Polygon, Scene
 from fathom.envs.toy.shapes import rectangle, shown
 
+_WIDTH = 4.0  # of the picture
 _MOST = 12  # items up to which all packings are compared at the start of an episode
 
 
@@ -93,17 +94,21 @@ class Knapsack(Env):
         return after, step
 
     def view(self, state: KnapsackState) -> Scene:
-        """A bar for each item, as wide as it weighs and as high as it is worth; the packed ones in colour."""
-        left = jnp.cumsum(state.weight) - state.weight
+        """A bar for each item, as wide as it weighs and as high as it is worth, the packed ones in colour.
+
+        Below them the room left, as wide as what it can hold.
+        """
+        width = _WIDTH * state.weight / state.weight.sum()  # all items fill the picture
+        left = jnp.cumsum(width) - width
+        right = left + width - 0.05
         shapes = [
-            Polygon(
-                shown(rectangle(left[i], 0.0, left[i] + 0.95 * state.weight[i], state.value[i]), where), color
-            )
+            Polygon(shown(rectangle(left[i], 0.0, right[i], state.value[i]), where), color)
             for i in range(self.items)
             for color, where in (("accent", state.packed[i]), ("muted", ~state.packed[i]))
         ]
-        room = Polygon(rectangle(0.0, -0.3, state.room, -0.15), "goal")
-        return Scene((*shapes, room), (-0.2, float(self.items) * 0.8, -0.5, 1.2))
+        free = _WIDTH * state.room / state.weight.sum()
+        room = Polygon(rectangle(0.0, -0.2, free, -0.1), "goal")
+        return Scene((*shapes, room), (-0.1, _WIDTH + 0.1, -0.35, 1.1))
 
     def ascii(self, state: KnapsackState) -> str:
         """A line of weights and a line of values, what is packed in brackets; then the room left."""
