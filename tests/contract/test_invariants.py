@@ -1,6 +1,7 @@
 """The invariants of the design, over every registered algorithm and both paths (kill -9 is in tests/runs)."""
 
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -143,7 +144,10 @@ def test_learners_at_every_step_do_not_depend_on_how_many_steps_are_an_update(pa
         engine.advance(updates, 120 // num_steps)
         carries.append(dataclasses.replace(engine.carry, shared=None))
         engine.close()
-    # Two programs: XLA may round one product in another place.
+    if "optimization_level=1" not in os.environ.get("XLA_FLAGS", ""):
+        assert bits(carries[0]) == bits(carries[1])
+        return
+    # At this level, which only the quick tests on a later jax use, two programs may round a product apart.
     for one, other in zip(*map(jax.tree.leaves, carries), strict=True):
         if jnp.issubdtype(one.dtype, jnp.floating):
             np.testing.assert_allclose(one, other, rtol=1e-6)
