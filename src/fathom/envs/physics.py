@@ -41,7 +41,7 @@ def same_model(one: Any, other: Any) -> bool:
 
 
 def _bytes(model: Any) -> np.ndarray:
-    import mujoco
+    import mujoco  # pyright: ignore[reportMissingImports]
 
     buffer = np.zeros(mujoco.mj_sizeModel(model), np.uint8)  # pyright: ignore[reportAttributeAccessIssue]
     mujoco.mj_saveModel(model, None, buffer)  # pyright: ignore[reportAttributeAccessIssue]
@@ -53,7 +53,7 @@ def state(data: Any) -> dict[str, np.ndarray]:
 
     The latter is as old as the last step, and environments read it: a step begins by computing it anew.
     """
-    import mujoco as mj
+    import mujoco as mj  # pyright: ignore[reportMissingImports]
 
     kind = mj.mjtState.mjSTATE_INTEGRATION  # pyright: ignore[reportAttributeAccessIssue]
     whole = np.zeros(mj.mj_stateSize(data.model, kind))  # pyright: ignore[reportAttributeAccessIssue]
@@ -63,7 +63,7 @@ def state(data: Any) -> dict[str, np.ndarray]:
 
 def restore(data: Any, saved: dict[str, np.ndarray]) -> None:
     """Set a simulation of the same model to a state that `state` gave."""
-    import mujoco as mj
+    import mujoco as mj  # pyright: ignore[reportMissingImports]
 
     kind = mj.mjtState.mjSTATE_INTEGRATION  # pyright: ignore[reportAttributeAccessIssue]
     mj.mj_setState(data.model, data, saved[""], kind)  # pyright: ignore[reportAttributeAccessIssue]
