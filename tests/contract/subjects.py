@@ -36,7 +36,14 @@ from fathom.algos.tabular.sarsa import Sarsa
 from fathom.algos.tabular.sarsa_lambda import SarsaLambda
 from fathom.algos.tabular.td import TD
 from fathom.algos.tabular.td_lambda import TDLambda
+from fathom.algos.value.bootstrapped_dqn import BootstrappedDQN
+from fathom.algos.value.c51 import C51
 from fathom.algos.value.dqn import DQN
+from fathom.algos.value.iqn import IQN
+from fathom.algos.value.pqn import PQN
+from fathom.algos.value.qr_dqn import QRDQN
+from fathom.algos.value.rainbow import Rainbow
+from fathom.algos.value.soft_q import SoftQ
 from fathom.envs.bridge import as_env
 from fathom.train.engine import Engine, make_engine
 
@@ -51,6 +58,15 @@ REPLAYED: dict[str, Any] = {
     "learning_starts": 16,
     "train_every": 4,
     "hidden": (8,),
+}
+VALUED: dict[str, Any] = REPLAYED | {"target_every": 3}
+SCHEDULED: dict[str, Any] = {"n_step": 3, "tau": 0.5, "scale_obs": True, "anneal_lr": True}
+PARTS: dict[str, Any] = SCHEDULED | {
+    "double": True,
+    "dueling": True,
+    "noisy": True,
+    "prioritized": True,
+    "ez_mu": 2.0,
 }
 SWITCHES: dict[str, Any] = {
     "n_step": 3,
@@ -165,7 +181,37 @@ SUBJECTS = {
             tau=0.5,
             ez_mu=2.0,
             scale_obs=True,
+            dueling=True,
+            noisy=True,
+            prioritized=True,
         ),
+    ),
+    "c51": Subject(C51(**VALUED, atoms=5), C51(**VALUED, **PARTS, atoms=5)),
+    "qr_dqn": Subject(QRDQN(**VALUED, quantiles=4), QRDQN(**VALUED, **PARTS, quantiles=4)),
+    "iqn": Subject(
+        IQN(**VALUED, quantiles=3, target_quantiles=4, policy_quantiles=5, cosines=6),
+        IQN(
+            **VALUED,
+            **SCHEDULED,
+            double=True,
+            prioritized=True,
+            ez_mu=2.0,
+            quantiles=3,
+            target_quantiles=4,
+            policy_quantiles=5,
+            cosines=6,
+        ),
+    ),
+    "rainbow": Subject(
+        Rainbow(**VALUED, atoms=5), Rainbow(**VALUED, **SCHEDULED, atoms=5, ez_mu=2.0, epsilon_start=0.5)
+    ),
+    "bootstrapped_dqn": Subject(
+        BootstrappedDQN(**VALUED, members=3), BootstrappedDQN(**VALUED, **SCHEDULED, members=3)
+    ),
+    "soft_q": Subject(SoftQ(**VALUED), SoftQ(**VALUED, **SCHEDULED)),
+    "pqn": Subject(
+        PQN(num_envs=4, num_steps=8, epochs=2, minibatches=2, hidden=(8,)),
+        PQN(num_envs=4, num_steps=8, epochs=2, minibatches=2, hidden=(8,), scale_obs=True),
     ),
     "sac": Subject(SAC(**REPLAYED), SAC(**REPLAYED, **SWITCHES, target_entropy=-0.5, noise=0.3), STEERED),
     "tqc": Subject(

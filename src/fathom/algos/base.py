@@ -9,7 +9,17 @@ from jaxtyping import Array, Float, Key, PyTree
 from fathom.core.errors import FathomError
 from fathom.core.module import Config
 from fathom.core.spaces import Discrete, Masked, MultiDiscrete, flat_size
-from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Rollout, Transition
+from fathom.core.types import (
+    Action,
+    Batch,
+    Clock,
+    EnvSpec,
+    Metric,
+    Obs,
+    Prioritisation,
+    Rollout,
+    Transition,
+)
 
 Metrics = dict[str, Metric]
 
@@ -71,6 +81,10 @@ class OffPolicy(Algorithm):
     train_every: eqx.AbstractVar[int]
     gradient_steps: eqx.AbstractVar[int]
     n_step: eqx.AbstractVar[int]
+
+    def prioritisation(self, clock: Clock) -> Prioritisation | None:
+        """How batches are drawn by priority at this point of the run; None, for all of it, uniformly."""
+        return None
 
     def observe(self, state: Any, rollout: Rollout) -> Any:
         """The state once a rollout [time, env, ...] was collected; for statistics of what is seen."""

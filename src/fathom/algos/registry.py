@@ -67,7 +67,30 @@ _ALGORITHMS = {
     "dyna_q": Entry(
         "fathom.algos.tabular.dyna_q", "DynaQ", "Dyna-Q and Dyna-Q+: Q-learning that plans (Sutton 1990)"
     ),
-    "dqn": Entry("fathom.algos.value.dqn", "DQN", "Deep Q-Network; double, n-step, masks (Mnih et al. 2015)"),
+    "dqn": Entry(
+        "fathom.algos.value.dqn",
+        "DQN",
+        "Deep Q-Network; double, dueling, noisy, prioritised replay (Mnih 2015)",
+    ),
+    "c51": Entry("fathom.algos.value.c51", "C51", "C51: the return's distribution (Bellemare et al. 2017)"),
+    "qr_dqn": Entry("fathom.algos.value.qr_dqn", "QRDQN", "QR-DQN: quantiles of the return (Dabney 2018)"),
+    "iqn": Entry(
+        "fathom.algos.value.iqn", "IQN", "IQN: the return's quantile function; CVaR (Dabney et al. 2018)"
+    ),
+    "rainbow": Entry(
+        "fathom.algos.value.rainbow", "Rainbow", "Rainbow: six extensions of DQN at once (Hessel et al. 2018)"
+    ),
+    "bootstrapped_dqn": Entry(
+        "fathom.algos.value.bootstrapped_dqn",
+        "BootstrappedDQN",
+        "An ensemble with random priors: deep exploration (Osband et al. 2016, 2018)",
+    ),
+    "soft_q": Entry(
+        "fathom.algos.value.soft_q", "SoftQ", "Soft Q-learning, Boltzmann play (Haarnoja et al. 2017)"
+    ),
+    "pqn": Entry(
+        "fathom.algos.value.pqn", "PQN", "Q(λ) from many environments, no replay (Gallici et al. 2025)"
+    ),
     "epsilon_greedy": Entry(
         "fathom.algos.bandit.epsilon_greedy",
         "EpsilonGreedy",

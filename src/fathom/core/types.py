@@ -78,6 +78,14 @@ class Batch(eqx.Module):
     discount: Float[Array, " batch"]  # γ^k, and 0 where the task terminated
     next_obs: Obs  # s_{t+k} as it was before any reset
     weight: Float[Array, " batch"]  # importance-sampling weight, 1 for uniform replay
+    index: Int[Array, " batch"] | None = None  # where in the replay it starts
+
+
+class Prioritisation(eqx.Module):
+    """How replay prefers some transitions: P(i) ∝ p_i^α, weighed by (N P(i))^−β over the batch's largest."""
+
+    exponent: Float[Array, ""] | float  # α; 0 is uniform
+    correction: Float[Array, ""] | float  # β; 1 undoes what the preference does to the mean
 
 
 class Clock(eqx.Module):

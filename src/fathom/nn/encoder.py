@@ -9,7 +9,7 @@ from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.spaces import Space
 from fathom.core.types import Masked, Obs
-from fathom.nn.layers import MLP, NatureCNN
+from fathom.nn.layers import MLP, NatureCNN, SmallCNN
 
 
 def action_mask(obs: Obs) -> Array | None:
@@ -18,39 +18,44 @@ def action_mask(obs: Obs) -> Array | None:
 
 
 class Encoder(eqx.Module):
-    """Pictures through the Nature CNN, everything else flattened; concatenated, then an MLP.
+    """Pictures through a CNN, everything else flattened; concatenated, then an MLP.
 
-    Integers become one-hot vectors; the leaves of Dict and Tuple spaces are taken in order.
+    The CNN is Nature's, or the small one where a side is too short for it. Integers become one-hot vectors;
+    the leaves of Dict and Tuple spaces are taken in order.
     """
 
-    cnns: tuple[NatureCNN, ...]
+    cnns: tuple[NatureCNN | SmallCNN, ...]
     mlp: MLP
     space: Space  # holds no arrays
 
     @staticmethod
-    def init(key: Key[Array, ""], space: Space, hidden: tuple[int, ...], activation: str) -> "Encoder":
+    def init(
+        key: Key[Array, ""],
+        space: Space,
+        hidden: tuple[int, ...],
+        activation: str,
+        layer_norm: bool = False,
+    ) -> "Encoder":
         """An encoder for the observations of `space`, whose output has hidden[-1] features."""
         cnn_key, mlp_key = jax.random.split(key)
         pictures, flat = _parts(space)
-        too_small = [p.shape for p in pictures if min(p.shape[:2]) < NatureCNN.LEAST]
+        too_small = [p.shape for p in pictures if min(p.shape[:2]) < SmallCNN.SIZE]
         if too_small:
             raise FathomError(
-                f"pictures of shape {too_small[0]} are too small for the Nature CNN, which takes "
-                f"{NatureCNN.LEAST}×{NatureCNN.LEAST} and more; resize them, or give them as a float Box "
-                "to have them flattened."
+                f"pictures of shape {too_small[0]} are too small for a convolution of {SmallCNN.SIZE}×"
+                f"{SmallCNN.SIZE}; enlarge them, or give them as a float Box to have them flattened."
             )
         keys = jax.random.split(cnn_key, max(len(pictures), 1))
-        cnns = tuple(NatureCNN.init(k, p.shape) for k, p in zip(keys, pictures, strict=False))
-        size = 512 * len(cnns) + sum(spaces.flat_size(s) for s in flat)
-        return Encoder(cnns, MLP.init(mlp_key, size, hidden, activation), space)
+        cnns = tuple(_init_cnn(k, p, layer_norm) for k, p in zip(keys, pictures, strict=False))
+        mlp = MLP.init(mlp_key, _size(pictures, flat), hidden, activation, layer_norm)
+        return Encoder(cnns, mlp, space)
 
     @property
     def features(self) -> int:
         """Length of the output."""
         if self.mlp.layers:
             return self.mlp.layers[-1].bias.shape[-1]
-        pictures, flat = _parts(self.space)
-        return 512 * len(pictures) + sum(spaces.flat_size(s) for s in flat)
+        return _size(*_parts(self.space))
 
     def __call__(self, obs: Obs) -> Float[Array, "*batch features"]:
         if not self.cnns:
@@ -60,6 +65,23 @@ class Encoder(eqx.Module):
             next(cnns)(x) if spaces.is_image(s) else spaces.flatten(s, x) for s, x in _leaves(self.space, obs)
         ]
         return self.mlp(jnp.concatenate(parts, axis=-1))
+
+
+def _is_small(picture: spaces.Box) -> bool:
+    """Whether the three convolutions of Nature's CNN would leave nothing of a picture."""
+    return min(picture.shape[:2]) < NatureCNN.LEAST
+
+
+def _init_cnn(key: Key[Array, ""], picture: spaces.Box, layer_norm: bool) -> NatureCNN | SmallCNN:
+    if _is_small(picture):
+        return SmallCNN.init(key, picture.shape, max(int(picture.high.max()), 1), layer_norm)
+    return NatureCNN.init(key, picture.shape, layer_norm=layer_norm)
+
+
+def _size(pictures: list[spaces.Box], flat: list[Space]) -> int:
+    """Length of what the MLP is given."""
+    seen = [SmallCNN.features(p.shape) if _is_small(p) else 512 for p in pictures]
+    return sum(seen) + sum(spaces.flat_size(s) for s in flat)
 
 
 def _leaves(space: Space, obs: Obs) -> list[tuple[Space, Obs]]:

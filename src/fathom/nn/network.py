@@ -30,10 +30,11 @@ class Network(eqx.Module):
         activation: str,
         scale_obs: bool = False,
         gain: float = 1.0,
+        layer_norm: bool = False,
     ) -> "Network":
         """Orthogonal weights; those of the last layer times `gain`."""
         encoder_key, head_key = jax.random.split(key)
-        encoder = Encoder.init(encoder_key, space, hidden, activation)
+        encoder = Encoder.init(encoder_key, space, hidden, activation, layer_norm)
         return Network(encoder, Linear.init(head_key, encoder.features, outputs, gain), scale_obs)
 
     def features(self, x: Obs) -> Float[Array, "*batch features"]:

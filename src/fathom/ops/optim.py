@@ -29,6 +29,11 @@ def clipped_adam(max_grad_norm: Any, eps: Any = 1e-8) -> optax.GradientTransform
     return optax.chain(clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=eps))
 
 
+def clipped_radam(max_grad_norm: Any) -> optax.GradientTransformation:
+    """Clipping by the global norm, then RAdam's direction (Liu et al. 2020, arXiv:1908.03265)."""
+    return optax.chain(clip_by_global_norm(max_grad_norm), optax.scale_by_radam())
+
+
 def clipped_rmsprop(max_grad_norm: Any, decay: Any = 0.99, eps: Any = 1e-5) -> optax.GradientTransformation:
     """Clipping by the global norm, then RMSProp's direction Δ / √(g + ε), with g ← α g + (1 − α) Δ².
 

@@ -25,6 +25,9 @@ from fathom.envs.base import Draws, Env, VecState, vec_draws, vec_step
 EPISODE_METRICS = ("episode_return", "episode_length", "reward")  # those that the loop itself gives
 
 
+_BEGINNING: Any = Clock(np.int32(0), np.int32(1), np.float32(1), np.int32(0))  # pyright: ignore
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one update consists of; the static part of a run's program."""
@@ -34,6 +37,7 @@ class Plan:
     gradient_steps: int  # rounds of `update` on replayed batches; 0 for algorithms without replay
     ring_rows: int  # rows of the replay ring; 0 for none
     ticks: int = 1  # of the clock: one, or one a row for algorithms that learn at every step
+    prioritized: bool = False  # whether replay is by priority
 
     @property
     def steps(self) -> int:
@@ -54,7 +58,8 @@ class Plan:
             rows = steps // algorithm.num_envs
             rounds = algorithm.gradient_steps * (steps // algorithm.train_every)
             ring = replays.rows_needed(algorithm.buffer_size, algorithm.num_envs, rows)
-            return Plan(algorithm.num_envs, rows, rounds, max(ring, rows * 2))
+            prioritized = algorithm.prioritisation(_BEGINNING) is not None
+            return Plan(algorithm.num_envs, rows, rounds, max(ring, rows * 2), prioritized=prioritized)
         if isinstance(algorithm, Online):
             return Plan(algorithm.num_envs, algorithm.num_steps, 0, 0, ticks=algorithm.num_steps)
         raise FathomError(
@@ -266,10 +271,12 @@ def learn(
         seed = eqx.tree_at(lambda s: s.learner, seed, learner)
     elif isinstance(algorithm, OffPolicy):
         assert seed.replay is not None
-        replay = replays.add(seed.replay, rollout, ring)
+        replay = replays.add(seed.replay, rollout, ring, algorithm.n_step)
         after = replays.advance(ring, plan.rows, plan.ring_rows)
         learner = algorithm.observe(seed.learner, rollout)
-        learner, learnt = learn_from_replay(algorithm, plan, learner, replay, after, key, clock, learning)
+        learner, replay, learnt = learn_from_replay(
+            algorithm, plan, learner, replay, after, key, clock, learning
+        )
         seed = eqx.tree_at(lambda s: (s.learner, s.replay), seed, (learner, replay))
     else:
         raise TypeError(type(algorithm))
@@ -285,30 +292,48 @@ def learn_from_replay(
     key: Key[Array, ""],
     clock: Clock,
     learning: Bool[Array, ""],
-) -> tuple[PyTree, Metrics]:
-    """A round of gradient steps on batches drawn from replay, or nothing while it fills."""
+) -> tuple[PyTree, replays.Replay, Metrics]:
+    """A round of gradient steps on batches drawn from replay, or nothing while it fills.
+
+    The replay comes back with the priorities that were learnt, if it has any.
+    """
     rows, num_envs = replay.reward.shape
     indices = jnp.arange(plan.gradient_steps)
+    prioritisation = algorithm.prioritisation(clock)
 
-    def draws(i: Array) -> tuple[replays.Draw, Array]:
+    def draws(i: Array) -> tuple[PyTree, Array]:
         sample_key, update_key = jax.random.split(numbered(key, i))
+        if prioritisation is not None:
+            return jax.random.uniform(sample_key, (algorithm.batch_size,)), update_key
         drawn = replays.draw(rows, num_envs, ring, sample_key, algorithm.batch_size, algorithm.n_step)
         return drawn, update_key
 
-    def gradient_step(learner: PyTree, given: tuple[Array, tuple]) -> tuple[PyTree, Metrics]:
-        i, (drawn, update_key) = given
+    def gradient_step(carry: tuple, given: tuple[Array, tuple]) -> tuple[tuple, Metrics]:
+        (learner, tree), (i, (drawn, update_key)) = carry, given
+        weight = None
+        if prioritisation is not None and tree is not None:
+            drawn, weight = replays.draw_prioritized(
+                tree, rows, num_envs, ring, drawn, prioritisation, algorithm.n_step
+            )
         batch = replays.gather(replay, drawn, algorithm.n_step, jnp.asarray(algorithm.gamma))
+        if weight is not None:
+            batch = eqx.tree_at(lambda b: b.weight, batch, weight)
         now = eqx.tree_at(lambda c: c.gradient_step, clock, clock.gradient_step + i)
-        learner, metrics, _ = algorithm.update(learner, batch, update_key, now)
-        return learner, metrics
+        learner, metrics, priority = algorithm.update(learner, batch, update_key, now)
+        if prioritisation is not None and tree is not None and priority is not None:
+            tree = replays.reprioritise(tree, num_envs, drawn, priority, prioritisation.exponent)
+        return (learner, tree), metrics
 
-    def steps(learner: PyTree) -> tuple[PyTree, Metrics]:
-        learner, metrics = jax.lax.scan(gradient_step, learner, (indices, jax.vmap(draws)(indices)))
-        return learner, jax.tree.map(lambda x: x.sum(axis=0), metrics)
+    def steps(carry: tuple) -> tuple[tuple, Metrics]:
+        carry, metrics = jax.lax.scan(gradient_step, carry, (indices, jax.vmap(draws)(indices)))
+        return carry, jax.tree.map(lambda x: x.sum(axis=0), metrics)
 
-    shapes = jax.eval_shape(steps, learner)[1]
+    carry = (learner, replay.tree)
+    shapes = jax.eval_shape(steps, carry)[1]
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.lax.cond(learning, steps, lambda same: (same, nothing), learner)
+    (learner, tree), metrics = jax.lax.cond(learning, steps, lambda same: (same, nothing), carry)
+    replay = eqx.tree_at(lambda r: r.tree, replay, tree, is_leaf=lambda x: x is None)
+    return learner, replay, metrics
 
 
 def episode_metrics(seed: Seed, rollout: Rollout | Transition) -> tuple[Seed, Metrics]:
@@ -375,7 +400,9 @@ def init_seed(
         key=key,
         episode_return=jnp.zeros(plan.num_envs),
         episode_length=jnp.zeros(plan.num_envs, jnp.int32),
-        replay=replays.init(spec, plan.ring_rows, plan.num_envs) if plan.ring_rows else None,
+        replay=replays.init(spec, plan.ring_rows, plan.num_envs, plan.prioritized)
+        if plan.ring_rows
+        else None,
     )
 
 

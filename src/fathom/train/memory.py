@@ -49,7 +49,7 @@ def require_memory(algorithm: Algorithm, spec: EnvSpec, plan: Plan, seeds: int) 
     """Bytes of all seeds' replay buffers; FathomError with a size that fits if they are too many."""
     if not plan.ring_rows:
         return 0
-    needed = replays.nbytes(spec, plan.ring_rows, plan.num_envs) * seeds
+    needed = replays.nbytes(spec, plan.ring_rows, plan.num_envs, plan.prioritized) * seeds
     free = free_bytes()
     if free is not None and needed > _SHARE * free:
         per_item = needed / (plan.ring_rows * plan.num_envs)

@@ -1,41 +1,21 @@
 """Deep Q-Network."""
 
-from typing import Any, Literal
+from typing import Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
-from fathom.algos.base import (
-    Metrics,
-    OffPolicy,
-    require,
-    require_fraction,
-    require_mask_fits,
-    require_positive,
-    require_replay,
-)
-from fathom.core.errors import FathomError
+from fathom.algos.base import require, require_fraction, require_positive
+from fathom.algos.value.common import EpsilonGreedyValues, Learnt, State, taken
 from fathom.core.spaces import Discrete
-from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs
+from fathom.core.types import Batch, EnvSpec, Metric, Obs
 from fathom.nn.encoder import action_mask
-from fathom.nn.heads import to_env
-from fathom.nn.network import Network
-from fathom.ops import exploration, optim, schedules, td
+from fathom.nn.q_network import QNetwork, init_q_network, q_outputs
+from fathom.ops import td
 
 
-class State(eqx.Module):
-    """All that DQN carries from one update to the next, apart from its replay."""
-
-    params: Network  # θ of Q(s, ·)
-    target: Network  # θ⁻
-    opt_state: optax.OptState
-    action_space: Discrete  # holds no arrays
-
-
-class DQN(OffPolicy):
+class DQN(EpsilonGreedyValues):
     """Deep Q-learning with experience replay and a target network.
 
     Mnih et al. 2015, Nature 518, Algorithm 1:
@@ -50,10 +30,14 @@ class DQN(OffPolicy):
     8.   every C steps θ⁻ ← θ
 
     Switches: `double` takes the action of line 6 from θ (van Hasselt et al. 2016, arXiv:1509.06461);
-    `n_step` sums n rewards before it bootstraps (Sutton 1988; Hessel et al. 2018); `huber` bounds the error's
-    slope as the paper's error clipping does; `tau` below 1 moves θ⁻ by Polyak averaging; `ez_mu` keeps a
-    random action of line 3 for several steps (Dabney et al. 2021, arXiv:2006.01782). Deviations: Adam in
-    place of RMSProp; illegal actions are left out of both maxima; a truncated episode bootstraps.
+    `dueling` splits the network in values and advantages (Wang et al. 2016, arXiv:1511.06581); `noisy`
+    explores by noise on the weights (Fortunato et al. 2018, arXiv:1706.10295); `prioritized` draws line 5 by
+    the size of errors (Schaul et al. 2016, arXiv:1511.05952); `n_step` sums n rewards before it bootstraps
+    (Sutton 1988; Hessel et al. 2018); `munchausen` adds the policy's log-probability to the reward (Vieillard
+    et al. 2020, arXiv:2007.14430); `huber` bounds the error's slope as the paper's error clipping does; `tau`
+    below 1 moves θ⁻ by Polyak averaging; `ez_mu` keeps a random action of line 3 for several steps (Dabney et
+    al. 2021, arXiv:2006.01782). Deviations: Adam in place of RMSProp; illegal actions are left out of both
+    maxima; a truncated episode bootstraps.
     """
 
     learning_rate: float = 1e-3  # Adam's step size α; 1e-4 to 3e-3
@@ -72,7 +56,15 @@ class DQN(OffPolicy):
     ez_mu: float | None = None  # μ: a random action is kept for n steps, P(n) ∝ n^−μ; 2, or none for one step
     anneal_lr: bool = False  # α falls linearly to 0 over the run
     double: bool = False  # Double DQN
+    dueling: bool = False  # streams for the state's value and the actions' advantages
+    noisy: bool = False  # noisy layers explore; set both ε to 0 with them
     n_step: int = 1  # rewards summed before bootstrapping; 1 to 5
+    munchausen: float | None = None  # α of the bonus α τ log π(a|s), π = softmax(Q/τ); 0.9, or none
+    munchausen_temperature: float = 0.03  # τ of Munchausen's policy, in units of the reward
+    munchausen_floor: float = -1.0  # l_0, below which τ log π is cut
+    prioritized: bool = False  # replay by the size of errors
+    priority_exponent: float = 0.6  # α of P(i) ∝ p_i^α; 0 is uniform, 1 proportional
+    importance_start: float = 0.4  # β of the weights (N P(i))^−β at first; it rises to 1
     huber: bool = True  # Huber loss in place of the square
     huber_delta: float = 1.0  # error at which the Huber loss turns linear
     max_grad_norm: float = 10.0  # gradients are scaled down to this global norm
@@ -83,104 +75,71 @@ class DQN(OffPolicy):
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for actions that are not Discrete."""
-        if not isinstance(spec.action_space, Discrete):
-            raise FathomError(
-                f"DQN chooses among finitely many actions and cannot take {spec.action_space!r}. "
-                "PPO takes continuous, multi-discrete and binary actions, SAC, TQC, TD3 and DDPG continuous "
-                "ones; or discretise them in a wrapper."
-            )
-        require_mask_fits(spec)
-        require_positive(self, "learning_rate", "huber_delta", "max_grad_norm", "num_envs", "ez_mu")
-        require_positive(self, "target_every")
-        require(all(n > 0 for n in self.hidden), f"hidden is {self.hidden}; every layer needs units.")
-        require_fraction(self, "gamma", "tau", "epsilon_start", "epsilon_end", "exploration_fraction")
-        require_positive(self, "tau")
-        require_replay(self)
+        self.check_shared("DQN", spec)
+        self.check_play()
+        require_positive(self, "huber_delta", "munchausen", "munchausen_temperature")
+        if self.munchausen is None:
+            return
+        require_fraction(self, "munchausen")
+        require(
+            self.munchausen_floor < 0, f"munchausen_floor is {self.munchausen_floor}; it must be below 0."
+        )
+        require(
+            self.n_step == 1 and not self.double,
+            f"munchausen's target is of one step and of the target network alone; with it n_step must be 1, "
+            f"not {self.n_step}, and double must be off.",
+        )
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1: orthogonal weights, the target an equal copy."""
-        net = (self.hidden, self.activation, self.scale_obs)
-        params = Network.init(key, spec.obs_space, spec.action_space.n, *net)
-        target = jax.tree.map(jnp.copy, params)
-        return State(params, target, optim.start(self.optimizer(), params), spec.action_space)
+        net = (self.hidden, self.activation, self.scale_obs, self.dueling, self.noisy)
+        return self.begin(init_q_network(key, spec.obs_space, spec.action_space.n, 1, *net), spec)
 
-    def optimizer(self) -> optax.GradientTransformation:
-        """Adam's direction after clipping; the step size is applied in `update`."""
-        return optim.clipped_adam(self.max_grad_norm)
+    def q_values(
+        self, params: QNetwork, obs: Obs, key: Key[Array, ""] | None = None, each: bool = False
+    ) -> Float[Array, "*batch action"]:
+        """Q(s, ·)."""
+        return q_outputs(params, obs, key, each)
 
-    def action_values(self, state: State, obs: Obs) -> Float[Array, "*batch action"]:
-        """Q(s, ·; θ)."""
-        return state.params(obs)
+    def td_target(
+        self, state: State, batch: Batch, key: Key[Array, ""] | None = None
+    ) -> Float[Array, " batch"]:
+        """Line 6: y = R + γ^k max_a' Q̂(s', a'; θ⁻), with the maximum at θ's choice for Double DQN.
 
-    def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """The exploring actions under way, where `ez_mu` keeps them for more than a step; else nothing."""
-        return () if self.ez_mu is None else exploration.Held.none(num_envs)
-
-    def act(
-        self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
-    ) -> tuple[Action, PyTree, dict[str, Any]]:
-        """Line 3, with ε falling linearly over the first part of the run; greedy where not exploring."""
-        q, mask = state.params(obs), action_mask(obs)
-        if not explore:
-            action = exploration.greedy(key, q, mask, self.ties)
-        elif self.ez_mu is None:
-            action = exploration.epsilon_greedy(key, q, self.epsilon(clock), mask, self.ties)
-        else:
-            epsilon = self.epsilon(clock)
-            action, memory = exploration.ez_greedy(key, q, epsilon, self.ez_mu, memory, mask, self.ties)
-        return to_env(state.action_space, action), memory, {}
-
-    def epsilon(self, clock: Clock) -> Float[Array, ""]:
-        """ε, a function of the run's progress alone."""
-        return schedules.linear(
-            self.epsilon_start, self.epsilon_end, clock.progress, self.exploration_fraction
-        )
-
-    def update(
-        self, state: State, batch: Batch, key: Key[Array, ""], clock: Clock
-    ) -> tuple[State, Metrics, Array | None]:
-        """Lines 6 to 8 on one minibatch."""
-        target = self.td_target(state, batch)  # line 6
-        grads, (metrics, priorities) = jax.grad(self.loss, has_aux=True)(
-            state.params, batch, target, state.action_space
-        )
-        step_size = schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
-        params, opt_state, norm = optim.descend(  # line 7
-            self.optimizer(), state.params, grads, state.opt_state, step_size
-        )
-
-        due = (clock.gradient_step + 1) % self.target_every == 0  # line 8
-        moved = lambda: optim.polyak(state.target, params, self.tau)  # noqa: E731
-        new_target = jax.lax.cond(due, moved, lambda: state.target)
-
-        metrics["grad_norm"] = Metric.of(norm)
-        metrics["epsilon"] = Metric.of(self.epsilon(clock))
-        metrics["learning_rate"] = Metric.of(step_size)
-        return State(params, new_target, opt_state, state.action_space), metrics, priorities
-
-    def td_target(self, state: State, batch: Batch) -> Float[Array, " batch"]:
-        """Line 6: y = R + γ^k max_a' Q̂(s', a'; θ⁻), with the maximum at θ's choice for Double DQN."""
-        next_q, mask = state.target(batch.next_obs), action_mask(batch.next_obs)
-        if self.double:
-            return td.double_q_target(
-                batch.reward, batch.discount, next_q, state.params(batch.next_obs), mask
+        Munchausen: y = r + α [τ log π(a|s)]_{l_0}^0 + γ Σ_a' π(a'|s') (Q̂(s', a') − τ log π(a'|s')), Eq. 2
+        there; the sum is τ log Σ_a' exp(Q̂(s', a')/τ).
+        """
+        target_key, choice_key = (None, None) if key is None else jax.random.split(key)
+        next_q, mask = self.q_values(state.target, batch.next_obs, target_key), action_mask(batch.next_obs)
+        if self.munchausen is not None:
+            q, temperature = self.q_values(state.target, batch.obs, target_key), self.munchausen_temperature
+            value = td.soft_value(q, temperature, action_mask(batch.obs))
+            log_prob = taken(q, batch, state.action_space) - value  # τ log π(a|s)
+            bonus = self.munchausen * jnp.clip(log_prob, self.munchausen_floor, 0.0)
+            return td.td_target(
+                batch.reward + bonus, batch.discount, td.soft_value(next_q, temperature, mask)
             )
+        if self.double:
+            online = self.q_values(state.params, batch.next_obs, choice_key)
+            return td.double_q_target(batch.reward, batch.discount, next_q, online, mask)
         return td.q_target(batch.reward, batch.discount, next_q, mask)
 
     def loss(
-        self, params: Network, batch: Batch, target: Float[Array, " batch"], space: Discrete
-    ) -> tuple[Float[Array, ""], tuple[Metrics, Array]]:
+        self,
+        params: QNetwork,
+        batch: Batch,
+        target: Float[Array, " batch"],
+        space: Discrete,
+        key: Key[Array, ""] | None = None,
+    ) -> Learnt:
         """Line 7: the mean of w ½(y − Q(s, a; θ))², or its Huber form; and |error|, a batch's priorities."""
-        q = params(batch.obs)
-        # Compared and summed, not gathered: the gradient of a gather is a scatter, slow on CPU.
-        taken = jax.nn.one_hot(batch.action - space.start, space.n)
-        q_taken = (taken * q).sum(axis=-1)
-        error = target - q_taken
+        q = taken(self.q_values(params, batch.obs, key), batch, space)
+        error = target - q
         per_item = td.huber(error, self.huber_delta) if self.huber else td.squared(error)
         loss = (batch.weight * per_item).mean()
         metrics = {
             "loss": Metric.of(loss),
-            "q_value": Metric.of(q_taken),
+            "q_value": Metric.of(q),
             "td_error": Metric.of(jnp.abs(error)),
         }
         return loss, (metrics, jnp.abs(error))
