@@ -21,7 +21,14 @@ from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
 from fathom.algos.policy.trpo import TRPO
 from fathom.algos.registry import algorithms, get
+from fathom.algos.value.bootstrapped_dqn import BootstrappedDQN
+from fathom.algos.value.c51 import C51
 from fathom.algos.value.dqn import DQN
+from fathom.algos.value.iqn import IQN
+from fathom.algos.value.pqn import PQN
+from fathom.algos.value.qr_dqn import QRDQN
+from fathom.algos.value.rainbow import Rainbow
+from fathom.algos.value.soft_q import SoftQ
 from fathom.core.module import lift
 from fathom.envs.grid.world import LEGEND
 from fathom.envs.registry import make
@@ -35,6 +42,13 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 KINDS = {
     "ppo": PPO,
     "dqn": DQN,
+    "c51": C51,
+    "qr_dqn": QRDQN,
+    "iqn": IQN,
+    "rainbow": Rainbow,
+    "bootstrapped_dqn": BootstrappedDQN,
+    "soft_q": SoftQ,
+    "pqn": PQN,
     "sac": SAC,
     "discrete_sac": DiscreteSAC,
     "tqc": TQC,

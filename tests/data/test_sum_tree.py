@@ -83,6 +83,13 @@ def test_any_order_of_writes_gives_the_tree_of_the_last_values(seed):
         np.testing.assert_array_equal(one, other)
 
 
+def test_of_an_item_named_twice_the_larger_weight_counts():
+    for weight in ([2.0, 1.0, 0.5], [1.0, 2.0, 0.5]):
+        tree = write(filled(40, np.full(40, 5.0)), jnp.array([3, 3, 4]), jnp.asarray(weight))
+        assert (float(tree.levels[0][3]), float(tree.levels[0][4])) == (2.0, 0.5)
+        assert float(sum_tree.total(tree)) == 38 * 5.0 + 2.5
+
+
 def test_the_ends_of_the_unit_interval_and_rounding_never_reach_an_item_of_weight_0():
     size = FAN**2 + 3
     for seed in range(20):

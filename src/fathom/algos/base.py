@@ -94,7 +94,9 @@ class OffPolicy(Algorithm):
     def update(
         self, state: PyTree, batch: Batch, key: Key[Array, ""], clock: Clock
     ) -> tuple[PyTree, Metrics, Array | None]:
-        """Learn from one batch; the third value is the batch's new priorities, or None for uniform replay."""
+        """Learn from one batch; the third value is the size of each transition's error, its
+        new priority, which uniform replay ignores; None where there is none.
+        """
 
 
 class Online(Algorithm):

@@ -89,7 +89,8 @@ def add(replay: Replay, rollout: Rollout, ring: Ring, n_step: int = 1) -> Replay
     written = jax.tree.map(write, plain, fresh)
     if replay.tree is None:
         return written
-    tree = _admit(replay.tree, ring, *rollout.reward.shape, *replay.reward.shape[:1], n_step)
+    written_rows, num_envs = rollout.reward.shape
+    tree = _admit(replay.tree, ring, written_rows, num_envs, replay.reward.shape[0], n_step)
     return eqx.tree_at(lambda r: r.tree, written, tree, is_leaf=lambda x: x is None)
 
 

@@ -38,8 +38,12 @@ def weights(tree: SumTree, index: Int[Array, " item"]) -> Float[Array, " item"]:
 
 
 def write(tree: SumTree, index: Int[Array, " item"], weight: Float[Array, " item"]) -> SumTree:
-    """The tree with the weights of some items set; where an item is named twice the last one counts."""
-    levels = [tree.levels[0].at[index].set(weight, mode="promise_in_bounds")]
+    """The tree with the weights of some items set; where an item is named twice the larger one counts.
+
+    The larger, since scatters of the last come in no order that a GPU would keep.
+    """
+    cleared = tree.levels[0].at[index].set(0.0, mode="promise_in_bounds")
+    levels = [cleared.at[index].max(weight, mode="promise_in_bounds")]
     for level in tree.levels[1:]:
         index = index // FAN
         children = levels[-1].reshape(-1, FAN)[index]

@@ -43,9 +43,7 @@ def cross_entropy(
     return -(target * jax.nn.log_softmax(logits, axis=-1)).sum(axis=-1)
 
 
-def kl(
-    logits: Float[Array, "*batch atom"], target: Float[Array, "*batch atom"]
-) -> Float[Array, "*batch"]:
+def kl(logits: Float[Array, "*batch atom"], target: Float[Array, "*batch atom"]) -> Float[Array, "*batch"]:
     """KL(m ‖ p) = Σ_i m_i (log m_i − log p_i), 0 where the distributions are equal; p = softmax(logits)."""
     entropy = -jax.scipy.special.xlogy(target, target).sum(axis=-1)
     return jnp.maximum(cross_entropy(logits, target) - entropy, 0.0)

@@ -75,7 +75,7 @@ def soft_value(
 ) -> Float[Array, "*batch"]:
     """V(s) = α log Σ_a exp(Q(s, a)/α) over the legal actions; tends to the maximum for small α.
 
-    −∞ where no action is legal. Haarnoja et al. 2017, arXiv:1702.08165, Eq. 3, for finitely many actions.
+    −∞ where no action is legal. Haarnoja et al. 2017, arXiv:1702.08165, Theorem 1, for finitely many actions.
     """
     return temperature * jax.nn.logsumexp(_legal(q, mask) / temperature, axis=-1)
 
@@ -107,7 +107,7 @@ def quantile_huber(
 
     τ_m is (2m − 1)/2M unless it is given. The loss is least where θ_m are the targets' quantiles at τ_1, …,
     τ_M, smoothed within δ of them.
-    Dabney et al. 2018, arXiv:1710.10044, Eq. 10; with drawn τ Dabney et al. 2018, arXiv:1806.06923, Eq. 3.
+    Dabney et al. 2018, arXiv:1710.10044, Eq. 10, divided by δ as in arXiv:1806.06923, Eq. 3.
     """
     error = target[..., None, :] - quantiles[..., :, None]
     if tau is None:

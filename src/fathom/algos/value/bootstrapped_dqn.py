@@ -42,7 +42,8 @@ class BootstrappedDQN(ValueBased):
     7.   every C steps θ⁻_k ← θ_k
 
     Where not exploring, actions are greedy by the mean of all Q_k. `n_step` sums n rewards before it
-    bootstraps. Deviations: networks share no layers (Algorithm 2 there); m is drawn for a place in the
+    bootstraps. Deviations: networks share no layers, targets are plain maxima and
+    evaluation takes no vote (2018 there has none of these either); m is drawn for a place in the
     replay, of which a transition takes any; a gradient's size is limited for all networks together; a
     truncated episode bootstraps.
     """

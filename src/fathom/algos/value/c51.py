@@ -28,7 +28,8 @@ class C51(EpsilonGreedyValues):
 
     Switches: `double` takes a* from θ, `dueling` splits the network (Wang et al. 2016), `noisy` explores by
     noise on the weights (Fortunato et al. 2018), `prioritized` replays by the size of errors (Schaul et al.
-    2016), here KL(m ‖ p), the loss of line 5 less the entropy of m; `n_step`. All of them together are Rainbow. Deviations: as DQN's.
+    2016), here KL(m ‖ p), the loss of line 5 less the entropy of m; `n_step`. All of them together are
+    Rainbow. Deviations: as DQN's.
     """
 
     learning_rate: float = 5e-4  # Adam's step size α; 1e-4 to 3e-3

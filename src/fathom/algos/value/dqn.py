@@ -36,7 +36,8 @@ class DQN(EpsilonGreedyValues):
     (Sutton 1988; Hessel et al. 2018); `munchausen` adds the policy's log-probability to the reward (Vieillard
     et al. 2020, arXiv:2007.14430); `huber` bounds the error's slope as the paper's error clipping does; `tau`
     below 1 moves θ⁻ by Polyak averaging; `ez_mu` keeps a random action of line 3 for several steps (Dabney et
-    al. 2021, arXiv:2006.01782). Deviations: Adam in place of RMSProp; illegal actions are left out of both
+    al. 2021, arXiv:2006.01782). Deviations: Adam in place of RMSProp; noisy
+    are the layers after the last shared one; illegal actions are left out of both
     maxima; a truncated episode bootstraps.
     """
 

@@ -20,15 +20,16 @@ class IQN(EpsilonGreedyValues):
 
     Dabney et al. 2018, ICML, arXiv:1806.06923, Algorithm 1, in the place of lines 6 and 7 of DQN:
 
-    1. τ̃_k ∼ U([0, 1]), k = 1 … K: a* = argmax_a' 1/K Σ_k Z_τ̃k(s', a'; θ⁻)             (Eq. 5)
+    1. τ̃_k ∼ U([0, 1]), k = 1 … K: a* = argmax_a' 1/K Σ_k Z_τ̃k(s', a'; θ⁻)
     2. τ_i, τ'_j ∼ U([0, 1]), i = 1 … N, j = 1 … N'
     3. δ_ij = r + γ Z_τ'j(s', a*; θ⁻) − Z_τi(s, a; θ)
     4. gradient step on Σ_i E_j[ρ^κ_τi(δ_ij)]                                            (Eq. 3)
 
-    `risk` below 1 draws the τ̃ of actions from U([0, risk]): decisions by the conditional value at risk,
-    Section 3.2 there. Where not exploring the K values of τ̃ are spread evenly, so that what is evaluated is
-    no matter of luck. Switches: `double` takes a* from θ, `prioritized` replays by the size of errors
-    (Schaul et al. 2016), here the distance of the means; `n_step`. Deviations: as DQN's.
+    `risk` below 1 draws the τ̃ of actions from U([0, risk]): decisions by the conditional value at risk, one
+    of the distortions there. Where not exploring the K values of τ̃ are spread evenly, so that what is
+    evaluated is no matter of luck. Switches: `double` takes a* from θ, `prioritized` replays by the size of
+    errors (Schaul et al. 2016), here the distance of the means of what was drawn, which luck keeps above 0;
+    `n_step`. Deviations: as DQN's.
     """
 
     learning_rate: float = 5e-4  # Adam's step size α; 1e-4 to 3e-3

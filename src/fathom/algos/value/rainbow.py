@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from fathom.algos.base import require
 from fathom.algos.value.c51 import require_support
 from fathom.algos.value.common import EpsilonGreedyValues, Learnt, State, taken
 from fathom.core.spaces import Discrete
@@ -31,7 +32,8 @@ class Rainbow(EpsilonGreedyValues):
     and line 3 of DQN: the noise of the layers explores, ε is 0. Each part has its switch: `double`,
     `prioritized`, `dueling`, `n_step` 1, `noisy` (set ε_start to 1 without it), and `distributional`, without
     which lines 3 to 5 are those of DQN with the Huber loss and |error| for p_i. Deviations: cross-entropy
-    for the divergence, which has the same gradient; β rises over the run; a truncated episode bootstraps.
+    for the divergence in the loss, which has the same gradient; noisy are the streams alone; a truncated
+    episode bootstraps.
     """
 
     learning_rate: float = 2.5e-4  # Adam's step size α; 6.25e-5 to 1e-3
@@ -71,6 +73,11 @@ class Rainbow(EpsilonGreedyValues):
         self.check_shared("Rainbow", spec)
         self.check_play()
         require_support(self.atoms, self.v_min, self.v_max)
+        require(
+            self.noisy or self.epsilon_start > 0,
+            "noisy is off and epsilon_start is 0: nothing would explore. Set epsilon_start to 1 and "
+            "epsilon_end to 0.01, or leave noisy on.",
+        )
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 4's network: uniform weights in noisy layers, orthogonal ones elsewhere."""

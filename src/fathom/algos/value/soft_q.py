@@ -23,16 +23,16 @@ class SoftQ(ValueBased):
 
     1. initialise replay D, θ and θ⁻ = θ
     2. for t = 1, 2, … do
-    3.   a_t ∼ π(·|s_t), π(a|s) = exp((Q(s, a; θ) − V(s))/α)                               (Eq. 4)
+    3.   a_t ∼ π(·|s_t), π(a|s) = exp((Q(s, a; θ) − V(s))/α)                           (Theorem 1)
     4.   store (s_t, a_t, r_t, s_{t+1}) in D; sample a minibatch from D                      (the loop does)
-    5.   V(s') = α log Σ_a' exp(Q(s', a'; θ⁻)/α)                                             (Eq. 8)
+    5.   V(s') = α log Σ_a' exp(Q(s', a'; θ⁻)/α)                                         (Theorem 1)
     6.   gradient step on ½(r + γ V(s') − Q(s, a; θ))²                                       (Eq. 11)
     7.   every C steps θ⁻ ← θ
 
     Exploration is the policy's own: α is the temperature of a Boltzmann rule, in units of the reward. Where
     not exploring the action of the largest Q is taken. `n_step` sums n rewards before it bootstraps, without
-    the entropy between. Illegal actions have probability 0. Deviations: Adam, a truncated episode
-    bootstraps.
+    the entropy between. Illegal actions have probability 0. Deviations: evaluation takes the best
+    action, not one of the policy; a truncated episode bootstraps.
     """
 
     learning_rate: float = 1e-3  # Adam's step size λ; 1e-4 to 3e-3
