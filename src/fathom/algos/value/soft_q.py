@@ -12,7 +12,7 @@ from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs
 from fathom.nn.encoder import action_mask
 from fathom.nn.heads import to_env
 from fathom.nn.network import Network
-from fathom.ops import exploration, td
+from fathom.ops import td
 from fathom.ops.distributions import Categorical
 
 
@@ -52,7 +52,6 @@ class SoftQ(ValueBased):
     scale_obs: bool = False  # real numbers in observations mapped from their bounds, where finite, to [−1, 1]
     hidden: tuple[int, ...] = (128, 128)  # units of the hidden layers
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = "relu"  # of the hidden layers
-    ties: Literal["random", "first"] = "random"  # which of equally good actions is greedy
 
     def check(self, spec: EnvSpec) -> None:
         """Raise FathomError for values out of range and for actions that are not Discrete."""
@@ -84,7 +83,7 @@ class SoftQ(ValueBased):
         if explore:
             action = self.policy(state.params, obs).sample(key)
         else:
-            action = exploration.greedy(key, state.params(obs), action_mask(obs), self.ties)
+            action = self.policy(state.params, obs).mode()
         return to_env(state.action_space, action), memory, {}
 
     def schedule_metrics(self, clock: Clock) -> Metrics:
