@@ -115,11 +115,11 @@ def test_a_convolution_of_small_pictures_written_out():
     net = SmallCNN.init(KEY, shape, top=1)
     picture = jax.random.bernoulli(KEY, 0.5, (3, *shape)).astype(jnp.uint8)
     got = np.asarray(net(picture)).reshape(3, 3, 4, 16)
-    kernel = np.asarray(net.weight).reshape(3, 3, 2, 16)
+    kernel = np.asarray(net.conv.weight)
     for i in range(3):
         for j in range(4):
             patch = np.asarray(picture)[:, i : i + 3, j : j + 3].astype(float)
-            wanted = np.maximum(np.einsum("bhwc,hwco->bo", patch, kernel) + np.asarray(net.bias), 0.0)
+            wanted = np.maximum(np.einsum("bhwc,hwco->bo", patch, kernel) + np.asarray(net.conv.bias), 0.0)
             np.testing.assert_allclose(got[:, i, j], wanted, rtol=1e-4, atol=1e-5)
     assert SmallCNN.features(shape) == 3 * 4 * 16
     np.testing.assert_allclose(

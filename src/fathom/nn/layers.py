@@ -151,7 +151,11 @@ class MLP(eqx.Module):
 
 
 class Conv(eqx.Module):
-    """A 2-D convolution over [*batch, height, width, channels], valid padding."""
+    """A 2-D convolution over [*batch, height, width, channels], valid padding.
+
+    Computed as one matrix product over patches: within a scan XLA's convolution on CPU has a gradient that
+    takes thirty times as long as outside of one, and several seeds' weights it takes one after another.
+    """
 
     weight: Float[Array, "... height width inputs outputs"]
     bias: Float[Array, "... outputs"]
@@ -164,17 +168,38 @@ class Conv(eqx.Module):
         return Conv(flat.reshape(size, size, inputs, outputs), jnp.zeros(outputs, jnp.float32), stride)
 
     def __call__(self, x: Float[Array, "*batch height width inputs"]) -> Float[Array, "*batch h w outputs"]:
-        batch, picture = x.shape[:-3], x.shape[-3:]
-        flat = x.reshape(-1, *picture)
-        out = jax.lax.conv_general_dilated(
-            flat,
-            self.weight,
-            (self.stride, self.stride),
-            "VALID",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        out = out + jnp.broadcast_to(self.bias, out.shape)
-        return out.reshape(*batch, *out.shape[1:])
+        size, stride = self.weight.shape[-4], self.stride
+        rows, columns = ((n - size) // stride + 1 for n in x.shape[-3:-1])
+        if size % stride == 0:  # blocks of stride × stride are whole in every patch: these become channels
+            size //= stride
+            x = _blocks(x, rows + size - 1, columns + size - 1, stride)
+            stride = 1
+        patches = [
+            x[..., i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride, :]
+            for i in range(size)
+            for j in range(size)
+        ]
+        out = jnp.matmul(jnp.concatenate(patches, axis=-1), self._matrix())
+        return out + jnp.broadcast_to(self.bias, out.shape)
+
+    def _matrix(self) -> Float[Array, "patch outputs"]:
+        """The weights in the order of a patch's numbers."""
+        *_, size, _, inputs, outputs = self.weight.shape
+        if size % self.stride:
+            return self.weight.reshape(size * size * inputs, outputs)
+        block = self.stride
+        split = self.weight.reshape(size // block, block, size // block, block, inputs, outputs)
+        return split.transpose(0, 2, 1, 3, 4, 5).reshape(size * size * inputs, outputs)
+
+
+def _blocks(x: Array, rows: int, columns: int, block: int) -> Array:
+    """The channels of every block × block pixels in a row: [..., rows, columns, block · block · channels]."""
+    *batch, _, _, channels = x.shape
+    x = x[..., : rows * block, : columns * block, :]
+    x = x.reshape(*batch, rows, block, columns, block, channels)
+    n = len(batch)
+    x = x.transpose(*range(n), n, n + 2, n + 1, n + 3, n + 4)
+    return x.reshape(*batch, rows, columns, block * block * channels)
 
 
 class SmallCNN(eqx.Module):
@@ -184,8 +209,7 @@ class SmallCNN(eqx.Module):
     and gives [*batch, features].
     """
 
-    weight: Float[Array, "... patch outputs"]
-    bias: Float[Array, "... outputs"]
+    conv: Conv
     norm: LayerNorm | None
     top: int = eqx.field(static=True)
 
@@ -197,10 +221,8 @@ class SmallCNN(eqx.Module):
         key: Key[Array, ""], shape: tuple[int, ...], top: int = 255, layer_norm: bool = False
     ) -> "SmallCNN":
         """For pictures of this shape (height, width, channels)."""
-        patch = SmallCNN.SIZE**2 * shape[-1]
-        weight = orthogonal(key, (patch, SmallCNN.CHANNELS), math.sqrt(2))
-        norm = LayerNorm.init(SmallCNN.CHANNELS) if layer_norm else None
-        return SmallCNN(weight, jnp.zeros(SmallCNN.CHANNELS), norm, top)
+        conv = Conv.init(key, shape[-1], SmallCNN.CHANNELS, SmallCNN.SIZE, 1)
+        return SmallCNN(conv, LayerNorm.init(SmallCNN.CHANNELS) if layer_norm else None, top)
 
     @staticmethod
     def features(shape: tuple[int, ...]) -> int:
@@ -208,13 +230,7 @@ class SmallCNN(eqx.Module):
         return (shape[0] - SmallCNN.SIZE + 1) * (shape[1] - SmallCNN.SIZE + 1) * SmallCNN.CHANNELS
 
     def __call__(self, x: Array) -> Float[Array, "*batch features"]:
-        x = x.astype(jnp.float32) / self.top
-        size, (height, width) = self.SIZE, x.shape[-3:-1]
-        rows, columns = height - size + 1, width - size + 1
-        # One matrix product over patches: XLA's convolution on CPU takes each seed's weights by themselves.
-        patches = [x[..., i : i + rows, j : j + columns, :] for i in range(size) for j in range(size)]
-        out = jnp.matmul(jnp.concatenate(patches, axis=-1), self.weight)
-        out = out + jnp.broadcast_to(self.bias, out.shape)
+        out = self.conv(x.astype(jnp.float32) / self.top)
         out = out if self.norm is None else self.norm(out)
         return jax.nn.relu(out).reshape(*x.shape[:-3], -1)
 
