@@ -272,8 +272,9 @@ def as_env(x: Any, backend: Backend = "auto") -> Env | HostEnv:
 
     `x` is an id ("CartPole-v1", "module:Name"), an `Env`, a `HostEnv`, settings of one as `Atari("pong")`, a
     Gymnasium environment, or a class or function without arguments that makes either kind. A Gymnasium
-    environment is made again from its spec where that gives the same; else it is copied, once for each environment of a vector. `backend` as in
-    `registry.make`. Raises FathomError for anything else, or where the backend asked for does not exist.
+    environment is made again from its spec where that gives the same; else it is copied, once for each
+    environment of a vector. `backend` as in `registry.make`. Raises FathomError for anything else, or where
+    the backend asked for does not exist.
     """
     from fathom.envs import registry
 
