@@ -71,7 +71,7 @@ def area_mean(picture, new):
     return out
 
 
-@given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(1, 9)] * 2), st.integers(0, 99))
+@given(st.tuples(*[st.integers(1, 7)] * 2), st.tuples(*[st.integers(1, 7)] * 2), st.integers(0, 99))
 def test_a_smaller_picture_is_the_exact_mean_over_areas(one, other, seed):
     old = tuple(max(pair) for pair in zip(one, other, strict=True))
     new = tuple(min(pair) for pair in zip(one, other, strict=True))
@@ -137,6 +137,7 @@ def test_a_name_gives_the_games_settings():
     assert host.settings == Atari(game="space_invaders")
     assert host.id == "ALE/SpaceInvaders-v5"
     assert host.max_episode_steps == 27_000
+    assert host.frames == 4
     assert host.obs_space.shape == (84, 84, 4)
     assert host.obs_space.dtype == np.uint8
     assert host.action_space.n == 6
@@ -307,15 +308,15 @@ def test_a_lost_life_ends_the_learners_episode_and_not_the_game():
         if not terminated:
             continue
         ends += 1
-        assert math.isnan(info["episode_return"]) == (lives > 0)
         frame = env.ale.getEpisodeFrameNumber()
-        obs, info = env.reset()
+        obs, _ = env.reset()
         assert (obs == obs[:, :, :1]).all()
         if lives:
+            assert math.isnan(info["episode_return"])
             assert env.ale.getEpisodeFrameNumber() == frame + 1  # FIRE alone
         else:
-            assert (env.step(0)[4]["lives"], earned, steps) != (0, 0.0, 0)
-            lives, earned, steps, games_over = 5, 0.0, 1, games_over + 1
+            assert (info["episode_return"], info["episode_length"]) == (earned, steps)
+            lives, earned, steps, games_over = 5, 0.0, 0, games_over + 1
     assert games_over
     assert ends == 5 * games_over + (5 - lives)
 

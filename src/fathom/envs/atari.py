@@ -60,7 +60,7 @@ class Atari(HostSettings):
 
     @property
     def frames(self) -> int:
-        """Frames in an observation's last axis, newest last; an episode starts with its first repeated."""
+        """`frame_stack`."""
         return self.frame_stack
 
     def judged(self) -> "Atari":

@@ -97,6 +97,14 @@ class HostSettings(Config):
     def host(self) -> "HostEnv":
         """The environment that has these settings."""
 
+    @property
+    @abc.abstractmethod
+    def frames(self) -> int:
+        """Frames stacked along an observation's last axis, newest last; 1 where nothing is stacked.
+
+        An episode starts with its first frame repeated, and each step moves the stack on by one.
+        """
+
 
 class AnyVec(Protocol):
     """What the engine asks of a vector of host environments: see `HostVec`, which is the usual one."""
@@ -147,6 +155,11 @@ class HostEnv:
     def task(self) -> "HostEnv":
         """The environment as it is evaluated and filmed."""
         return self.evaluated or self
+
+    @property
+    def frames(self) -> int:
+        """Frames stacked along an observation's last axis, newest last, as far as is known; see `settings`."""
+        return self.settings.frames if self.settings is not None else 1
 
     @functools.cached_property
     def _facts(self) -> _Facts:

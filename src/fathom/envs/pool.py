@@ -31,7 +31,7 @@ class PoolVec:
             raise FathomError(f"num_envs is {num_envs}; a vector needs at least one environment.")
         self.settings = settings
         self.num_envs = num_envs
-        self.told = f"{settings.id} in EnvPool: {num_envs} environments in its threads"
+        self.told = ""
         self._envpool = require("envpool", "envpool")
         name = settings.id.removeprefix("ALE/")
         # The two spell "3D" in different cases.
