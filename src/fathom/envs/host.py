@@ -158,7 +158,7 @@ class HostEnv:
 
     @property
     def frames(self) -> int:
-        """Frames stacked along an observation's last axis, newest last, as far as is known; see `settings`."""
+        """Frames stacked along an observation's last axis, newest last, as far as settings tell."""
         return self.settings.frames if self.settings is not None else 1
 
     @functools.cached_property
