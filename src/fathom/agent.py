@@ -492,9 +492,11 @@ class Agent:
         return self._folder
 
     def _describe(self) -> dict[str, Any]:
+        # Settings are written out also where an id stood for them: its defaults may change one day.
+        settings = self.env.settings if isinstance(self.env, HostEnv) else None
         described = provenance.describe_run(
             self.algorithm,
-            self.given_env,
+            settings or self.given_env,
             env_id=self.env_id,
             backend=self.backend,
             seeds=self.seeds,

@@ -43,6 +43,27 @@ def test_every_field_is_a_flag():
     assert run("--no-anneal-lr", "--value_clip", "None").settings == Algo(0.5, False)
 
 
+class Game(Config):
+    """A game with settings of its own."""
+
+    sticky: float = 0.25  # how often an action holds
+    clip: bool = True  # whether rewards are clipped
+
+
+def test_settings_of_the_environment_are_flags_of_their_own():
+    command = _command_type(Algo, Game)
+    default = command(DEFAULT.run, DEFAULT.settings, Game())
+    words = ("--env.sticky", "0.5", "--env.no-clip", "--learning-rate", "1e-2")
+    given = parse(command, words, "fathom train algo ENV", "", default)
+    assert given.env == Game(0.5, False)
+    assert given.settings == Algo(0.01)
+    assert {"--env.sticky", "--env.clip", "--env.no-clip", "--learning-rate"} <= set(flags(command))
+    assert {"--env.clip", "--env.no-clip", "--json"} <= switches(command)
+    assert "--env.sticky" not in switches(command)
+    with pytest.raises(UnknownName, match=r"--env\.sticky"):
+        parse(command, ["--env.stikcy", "0"], "fathom train algo ENV", "", default)
+
+
 def test_help_shows_comments_and_the_preset_s_values(capsys):
     with pytest.raises(SystemExit) as stop:
         run("--help")

@@ -33,6 +33,8 @@ _PACKAGES = (
 _EXTRAS = {
     "box2d": ("Box2D", "LunarLander, BipedalWalker, CarRacing"),
     "mujoco": ("mujoco", "HalfCheetah, Hopper, Walker2d, Ant"),
+    "atari": ("ale_py", "the games of the Atari 2600"),
+    "envpool": ("envpool", "Atari games in C++ threads"),
     "classic": ("pygame", "Gymnasium's own rendering"),
     "video": ("imageio_ffmpeg", "films as .mp4"),
 }

@@ -30,25 +30,33 @@ def parse(kind: type[T], arguments: Sequence[str], prog: str, description: str, 
     return result
 
 
-def flags(kind: type) -> list[str]:
+def flags(kind: type, prefix: str = "") -> list[str]:
     """The flags of a dataclass and of those inside it, as tyro names them."""
     found: list[str] = []
     hints = typing.get_type_hints(kind)
+    marked = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
+        name = prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(hint):
-            found += flags(typing.cast(type, hint))
+            bare = marked[field.name] is not hint  # OmitArgPrefixes
+            found += flags(typing.cast(type, hint), prefix if bare else f"{name}.")
             continue
-        name = field.name.replace("_", "-")
-        found += [f"--{name}", f"--no-{name}"] if hint is bool else [f"--{name}"]
+        found += [f"--{name}", _off(f"--{name}")] if hint is bool else [f"--{name}"]
     return found
 
 
 def switches(kind: type) -> set[str]:
     """The flags of a dataclass that take no value."""
-    all_flags = flags(kind)
-    off = {flag for flag in all_flags if flag.startswith("--no-")}
-    return off | {flag.replace("--no-", "--", 1) for flag in off} | {"-h", "--help"}
+    all_flags = set(flags(kind))
+    on = {flag for flag in all_flags if _off(flag) in all_flags}
+    return on | {_off(flag) for flag in on} | {"-h", "--help"}
+
+
+def _off(flag: str) -> str:
+    """The flag that turns a switch off: --no-json of --json, --env.no-clip of --env.clip."""
+    head, dot, last = flag.removeprefix("--").rpartition(".")
+    return f"--{head}{dot}no-{last}"
 
 
 def take_word(

@@ -9,7 +9,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -19,6 +19,9 @@ from fathom.cli import INTERRUPTED, parsing
 from fathom.cli.options import ResumeOptions, TrainOptions
 from fathom.core.errors import FathomError
 from fathom.presets import Preset
+
+if TYPE_CHECKING:
+    from fathom.envs.host import HostSettings
 
 _NATIVE_SEEDS = 10
 
@@ -40,17 +43,18 @@ def run_train(arguments: Sequence[str]) -> int:
             f"which environment? Usage: fathom train {name} ENV; `fathom list environments` lists them."
         )
     chosen = parsing.flag_value(rest, "--preset") or "auto"
-    backend = _backend(env, parsing.flag_value(rest, "--backend") or "auto") if env else "native"
+    backend, shown = _look(env, parsing.flag_value(rest, "--backend") or "auto") if env else ("native", None)
+    command = _command_type(kind, type(shown) if shown else None)
     preset = _preset(name, env or "", backend, chosen)
     options = TrainOptions(
         steps=preset.steps if preset else TrainOptions.steps,
         seeds=_NATIVE_SEEDS if backend == "native" else 1,
     )
-    default = command(options, kind(**(preset.settings if preset else {})))
+    default = command(options, kind(**(preset.settings if preset else {})), *([shown] if shown else []))
     prog = f"fathom train {name} {env or 'ENV'}"
     given = parsing.parse(command, rest, prog, algorithms()[name].summary, default)
     assert env is not None
-    return _train(name, env, given.run, given.settings, preset)
+    return _train(name, env, _with_settings(env, given.env) if shown else env, given, preset)
 
 
 def run_resume(arguments: Sequence[str]) -> int:
@@ -74,16 +78,28 @@ def run_resume(arguments: Sequence[str]) -> int:
     return _learn(agent, options.steps, options.run, options.episodes, options.json, options.quiet)
 
 
-def _command_type(kind: type) -> type:
-    """The dataclass whose flags are those of `fathom train` and every field of the algorithm."""
+def _command_type(kind: type, env: type | None = None) -> type:
+    """The dataclass whose flags are those of `fathom train` and every field of the algorithm.
+
+    Where the environment has settings, these are flags too: --env.NAME.
+    """
     return dataclasses.make_dataclass(
         "Train",
         [
             ("run", tyro.conf.OmitArgPrefixes[TrainOptions]),
             ("settings", tyro.conf.OmitArgPrefixes[kind]),
+            *([("env", env)] if env else []),
         ],
         frozen=True,
     )
+
+
+def _with_settings(id: str, settings: "HostSettings") -> "HostSettings":
+    """The environment's settings; FathomError where they are of another than the one named."""
+    named = settings.host().id
+    if named != id:
+        raise FathomError(f"the settings given are of {named!r}, and {id!r} was named; name the former.")
+    return settings
 
 
 def _help_without_algorithm(arguments: list[str]) -> int:
@@ -102,13 +118,15 @@ def _help_without_algorithm(arguments: list[str]) -> int:
     return 0
 
 
-def _backend(env: str, wanted: str) -> str:
-    from fathom.envs.base import Env
+def _look(env: str, wanted: str) -> "tuple[str, HostSettings | None]":
+    """Where the environment runs, and its settings if it has any."""
+    from fathom.envs.host import HostEnv
     from fathom.envs.registry import make
 
     if wanted not in ("auto", "native", "gymnasium"):
-        return "native"  # the parser tells what is wrong with it
-    return "native" if isinstance(make(env, wanted), Env) else "gymnasium"
+        return "native", None  # the parser tells what is wrong with it
+    made = make(env, wanted)
+    return ("gymnasium", made.settings) if isinstance(made, HostEnv) else ("native", None)
 
 
 def _preset(name: str, env: str, backend: str, chosen: str) -> Preset | None:
@@ -122,7 +140,8 @@ def _preset(name: str, env: str, backend: str, chosen: str) -> Preset | None:
     return preset
 
 
-def _train(name: str, env: str, options: TrainOptions, settings: Any, preset: Preset | None) -> int:
+def _train(name: str, env: str, made_from: Any, given: Any, preset: Preset | None) -> int:
+    options: TrainOptions = given.run
     from fathom.agent import Agent
     from fathom.runs.folder import require_vacant
 
@@ -133,8 +152,8 @@ def _train(name: str, env: str, options: TrainOptions, settings: Any, preset: Pr
     if options.episodes < 1:
         raise FathomError(f"episodes is {options.episodes}; evaluate at least 1.")
     agent = Agent(
-        settings,
-        env,
+        given.settings,
+        made_from,
         seeds=options.seeds,
         seed=options.seed,
         backend=options.backend,

@@ -23,7 +23,7 @@ from fathom.core.module import lift
 from fathom.core.types import Masked
 from fathom.envs import physics
 from fathom.envs.base import Env, env_keys, first_key
-from fathom.envs.host import HostEnv, layers
+from fathom.envs.host import HostEnv, HostSettings, layers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -270,10 +270,11 @@ def to_gymnasium(env: Env, id: str = "", render_mode: str | None = None) -> Fath
 def as_env(x: Any, backend: Backend = "auto") -> Env | HostEnv:
     """An environment from whatever names or makes one.
 
-    `x` is an id ("CartPole-v1", "module:Name"), an `Env`, a `HostEnv`, a Gymnasium environment, or a class or
-    function without arguments that makes either kind. A Gymnasium environment is made again from its spec
-    where that gives the same; else it is copied, once for each environment of a vector. `backend` as in
-    `registry.make`. Raises FathomError for anything else, or where the backend asked for does not exist.
+    `x` is an id ("CartPole-v1", "module:Name"), an `Env`, a `HostEnv`, settings of one as `Atari("pong")`, a
+    Gymnasium environment, or a class or function without arguments that makes either kind. A Gymnasium
+    environment is made again from its spec where that gives the same; else it is copied, once for each
+    environment of a vector. `backend` as in `registry.make`. Raises FathomError for anything else, or where
+    the backend asked for does not exist.
     """
     from fathom.envs import registry
 
@@ -283,6 +284,8 @@ def as_env(x: Any, backend: Backend = "auto") -> Env | HostEnv:
         return registry.make(x, backend)
     if isinstance(x, FathomGymEnv) and backend != "gymnasium":
         return x.native
+    if isinstance(x, HostSettings):
+        return _on_host(x.host(), backend)
     if isinstance(x, Env):
         if backend != "gymnasium":
             return x

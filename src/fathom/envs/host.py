@@ -7,6 +7,7 @@ its state. Here both kinds share one loop over arrays, so that where an environm
 it yields.
 """
 
+import abc
 import copy
 import functools
 import itertools
@@ -23,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import numpy as np
@@ -31,6 +32,7 @@ from jaxtyping import UInt32
 
 from fathom.core import spaces
 from fathom.core.errors import FathomError
+from fathom.core.module import Config
 from fathom.core.types import EnvSpec, Masked, VecStep
 from fathom.envs import physics
 
@@ -88,6 +90,52 @@ class _Facts:
     mask_from: Literal["info", "obs"] | None
 
 
+class HostSettings(Config):
+    """An environment of the host described by its settings alone, as run.json keeps them."""
+
+    @abc.abstractmethod
+    def host(self) -> "HostEnv":
+        """The environment that has these settings."""
+
+    @property
+    @abc.abstractmethod
+    def frames(self) -> int:
+        """Frames stacked along an observation's last axis, newest last; 1 where nothing is stacked.
+
+        An episode starts with its first frame repeated, and each step moves the stack on by one.
+        """
+
+
+class AnyVec(Protocol):
+    """What the engine asks of a vector of host environments: see `HostVec`, which is the usual one."""
+
+    told: str  # what was chosen, for people
+
+    def reset(self, seeds: UInt32[np.ndarray, " env"]) -> Any:
+        """Begin anew, each environment from its seed; the first observations [env, ...]."""
+        ...
+
+    def step(self, actions: Any) -> VecStep:
+        """Step every environment, and reset those whose episode ended, `final_obs` as it was before."""
+        ...
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """An exact copy of every environment, or None where that cannot be had."""
+        ...
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Put every environment back to where `snapshot` found it."""
+        ...
+
+    def why_not_copyable(self) -> str:
+        """Why `snapshot` gives None."""
+        ...
+
+    def close(self) -> None:
+        """Release what the vector holds."""
+        ...
+
+
 @dataclass(frozen=True)
 class HostEnv:
     """A Gymnasium environment, described by how to make one. Nothing is made before it is asked about.
@@ -99,6 +147,19 @@ class HostEnv:
 
     make: Callable[[], Any]
     id: str = ""
+    settings: "HostSettings | None" = None  # from which it can be made again: run.json keeps them
+    evaluated: "HostEnv | None" = None  # what to evaluate on, where learning sees other rewards or ends
+    vectorised: Callable[[int], "AnyVec"] | None = None  # makes the vector, where the package brings its own
+
+    @property
+    def task(self) -> "HostEnv":
+        """The environment as it is evaluated and filmed."""
+        return self.evaluated or self
+
+    @property
+    def frames(self) -> int:
+        """Frames stacked along an observation's last axis, newest last, as far as settings tell."""
+        return self.settings.frames if self.settings is not None else 1
 
     @functools.cached_property
     def _facts(self) -> _Facts:
@@ -148,8 +209,13 @@ class HostEnv:
         """The number of steps after which episodes are cut, or None where no limit is declared."""
         return self._facts.max_episode_steps
 
-    def vector(self, num_envs: int, workers: Workers = "auto") -> "HostVec":
-        """`num_envs` copies that step together; "auto" takes processes where one step is slow enough."""
+    def vector(self, num_envs: int, workers: Workers = "auto") -> "AnyVec":
+        """`num_envs` copies that step together; "auto" takes processes where one step is slow enough.
+
+        A package's own vector steps in its own threads, whatever `workers` says.
+        """
+        if self.vectorised is not None:
+            return self.vectorised(num_envs)
         return HostVec(self, num_envs, workers)
 
 

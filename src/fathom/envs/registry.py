@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fathom.core.errors import FathomError, UnknownName
 from fathom.envs.base import Env
-from fathom.envs.host import HostEnv, creation_error
+from fathom.envs.host import HostEnv
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec as GymSpec
 
 Backend = Literal["auto", "native", "gymnasium"]
+
+_ATARI = "ALE/"
 
 
 class Listing(NamedTuple):
@@ -138,10 +140,16 @@ def make(id: str, backend: Backend = "auto") -> Env | HostEnv:
         raise FathomError(f"backend is {backend!r}; use 'auto', 'native' or 'gymnasium'.")
     from fathom.envs.bridge import as_env
 
+    if id.startswith(_ATARI):
+        from fathom.envs import atari
+
+        return as_env(atari.named(id), backend)
     entry = _entry(id)
     if entry is not None and (backend != "gymnasium" or _gym_spec(id) is None):
         return as_env(_limited(id, entry), backend)
     spec = _gym_spec(id)
+    if spec is not None and _is_atari(spec):
+        raise _unknown(id)
     if spec is not None:
         if backend == "native":
             raise FathomError(
@@ -211,14 +219,12 @@ def _gym_registry() -> "dict[str, GymSpec]":
 
 
 def _gym_spec(id: str) -> "GymSpec | None":
-    if id.startswith("ALE/"):
-        import gymnasium
-
-        try:
-            gymnasium.register_envs(importlib.import_module("ale_py"))
-        except ImportError as error:
-            raise creation_error(id, error) from error
     return _gym_registry().get(id)
+
+
+def _is_atari(spec: "GymSpec") -> bool:
+    """Whether importing ale-py registered it: the bare console, without the preprocessing."""
+    return isinstance(spec.entry_point, str) and spec.entry_point.startswith("ale_py")
 
 
 def _hosted(id: str, spec: "GymSpec") -> HostEnv:
@@ -254,6 +260,14 @@ def _newest(id: str) -> str | None:
 
 
 def _unknown(id: str) -> FathomError:
+    from fathom.envs import atari
+
+    ours = atari.other_name(id)
+    if ours is not None:
+        return FathomError(
+            f"{id!r} is what other packages call the game; here it is {ours!r}, and how it is shown is set "
+            "by `fathom.envs.atari.Atari` (--env.sticky 0 and the like)."
+        )
     newest = _newest(id)
     if newest is not None:
         _, version = _split(id)
@@ -278,10 +292,27 @@ def environments() -> list[Listing]:
     for id, entry in native.items():
         backends = ("native", "gymnasium") if id in _gym_registry() else ("native",)
         listings.append(Listing(id, backends, entry.summary()))
+    listings += [
+        Listing(id, ("gymnasium",), "Atari 2600, preprocessed as in the DQN paper") for id in _atari()
+    ]
     for id, spec in _gym_registry().items():
-        if id not in native and _newest(id) == id and not id.startswith(("GymV21", "GymV26")):
+        if (
+            id not in native
+            and not _is_atari(spec)
+            and _newest(id) == id
+            and not id.startswith(("GymV21", "GymV26"))
+        ):
             listings.append(Listing(id, ("gymnasium",), _describe(spec)))
     return sorted(listings)
+
+
+def _atari() -> list[str]:
+    """The games, where they are installed."""
+    if importlib.util.find_spec("ale_py") is None:
+        return []
+    from fathom.envs import atari
+
+    return [atari.Atari(game=game).id for game in atari.roms()]
 
 
 def _describe(spec: "GymSpec") -> str:

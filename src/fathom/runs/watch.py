@@ -301,11 +301,12 @@ def _width(lines: Lines) -> int:
 def _record_host(
     agent: Any, episodes: int, seed_index: int, max_steps: int, key: jax.Array
 ) -> tuple[list[Frame], float]:
-    made = _renderable(agent.env)
+    task = agent.env.task
+    made = _renderable(task)
     fps = float(made.metadata.get("render_fps") or _FPS)
     made.close()
     frames: list[Frame] = []
-    host = HostEnv(lambda: _filmed(agent.env, frames), agent.env.id)
+    host = HostEnv(lambda: _filmed(task, frames), task.id)
     host.obs_space  # noqa: B018 its first look makes and resets an environment, which is not to be filmed
     seeds = np.asarray(env_seeds(key, episodes))
     vector = host.vector(1, workers="in-process")

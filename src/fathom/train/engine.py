@@ -19,7 +19,7 @@ from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.keys import env_seeds
 from fathom.core.module import lift
-from fathom.core.types import Clock, EnvSpec, Rollout, Transition
+from fathom.core.types import Clock, EnvSpec, Metric, Rollout, Transition
 from fathom.envs.base import Env, spec_of, vec_reset
 from fathom.envs.host import HostEnv, Workers
 from fathom.train import loop, runtime
@@ -478,6 +478,7 @@ class HostEngine(Engine):
         self._never_over = np.zeros((self.seeds, self.plan.num_envs)[not self.batched :], bool)
         self._zero: Metrics | None = None  # metrics of no update yet
         self._learnt_zero: Metrics = {}  # those of them that an online algorithm gives
+        self._told: dict[str, np.ndarray] = {}  # sums and counts of the episodes that infos told of
 
     @property
     def carry(self) -> Carry:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -604,8 +605,31 @@ class HostEngine(Engine):
             whole[at] = part
 
     def _advance(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
-        if isinstance(self.algorithm, Online):
-            return self._advance_online(n, horizon)
+        self._told = {}
+        advance = self._advance_online if isinstance(self.algorithm, Online) else self._advance_rounds
+        metrics, health = advance(n, horizon)
+        return metrics | self._told_metrics(), health
+
+    def _hear(self, info: dict[str, np.ndarray]) -> None:
+        """Note whole episodes that the infos tell of, where learning sees other rewards or ends."""
+        for name in ("episode_return", "episode_length"):
+            if name not in info:
+                continue
+            values = info[name].astype(np.float64).reshape(self.seeds, -1)
+            known = np.isfinite(values)
+            heard = np.stack([np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)])
+            self._told[name] = self._told.get(name, 0.0) + heard
+
+    def _told_metrics(self) -> Metrics:
+        """The metrics of the episodes heard of, in place of those counted from the learner's rewards."""
+        return {
+            name: jax.tree.map(
+                lambda x: x.astype(np.float32), Metric(*(heard if self.batched else heard[:, 0]))
+            )
+            for name, heard in self._told.items()
+        }
+
+    def _advance_rounds(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
         fixed, tree = self._fixed(horizon)
         total, health = None, None
         for _ in range(n):
@@ -637,6 +661,7 @@ class HostEngine(Engine):
         except FathomError as error:
             self._require_actions(action, obs, error)
             raise
+        self._hear(step.info)
         given = (step.reward, step.terminated, step.truncated, step.final_obs)
         return self._split(given), self._split(step.obs)
 

@@ -135,7 +135,8 @@ def _evaluate_host(
     engine: HostEngine, keys: Array, clock: Clock, episodes: int, explore: bool, max_steps: int
 ) -> Evaluation:
     """Each environment plays its fixed share of the episodes: short ones are not counted more often."""
-    env = _capped(engine.env, max_steps)
+    task = engine.env.task
+    env = _capped(task, max_steps)
     width = min(episodes, _HOST_ENVS)
     share = np.full(width, episodes // width)
     share[: episodes % width] += 1
@@ -168,7 +169,7 @@ def _evaluate_host(
             for i in np.flatnonzero(over & (left > 0)):
                 returns[i // width].append(float(total[i]))
                 lengths[i // width].append(int(length[i]))
-                cut += int(env is not engine.env and length[i] >= max_steps and not step.terminated[i])
+                cut += int(env is not task and length[i] >= max_steps and not step.terminated[i])
                 left[i] -= 1
             total[over], length[over] = 0.0, 0
     finally:
