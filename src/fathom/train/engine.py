@@ -661,7 +661,8 @@ class HostEngine(Engine):
         except FathomError as error:
             self._require_actions(action, obs, error)
             raise
-        self._hear(step.info)
+        if self.env.evaluated is not None:
+            self._hear(step.info)
         given = (step.reward, step.terminated, step.truncated, step.final_obs)
         return self._split(given), self._split(step.obs)
 
