@@ -24,7 +24,7 @@ class BreakoutState(eqx.Module):
     dy: Int[Array, ""]  # 1 down, −1 up
     paddle: Int[Array, ""]  # its column
     bricks: Int[Array, ""]  # bit 10·k + c: the brick in column c of the k-th row of bricks
-    struck: Bool[Array, ""]  # the ball ran into a brick in the last step
+    struck: Bool[Array, ""]  # there was a brick where the ball went in the last step
 
 
 class Breakout(Game):
@@ -32,8 +32,8 @@ class Breakout(Game):
 
     The ball flies diagonally, one cell a step, from row 3 at the left or right edge, and turns back at walls,
     ceiling and bricks. If it comes down above the paddle, it goes up again as from a floor; if the paddle is
-    where it was going to, it goes back the way it came. A brick struck in the step after another one
-    breaks for nothing. When the ball reaches the lowest row and no brick is left, there are three new rows.
+    where it was going to, it goes back the way it came. In the steps after it broke a brick it flies through
+    others, until there is none in its cell. When the ball reaches the lowest row and no brick is left, there are three new rows.
     The game ends when the ball gets past the paddle. Young & Tian 2019, arXiv:1903.03176; step for step equal
     to the package `minatar` 1.0.15.
     """
@@ -67,9 +67,10 @@ class Breakout(Game):
 
         among = (y >= _TOP) & (y < _TOP + _BRICK_ROWS)
         there = jnp.where(among, 1 << jnp.where(among, (y - _TOP) * SIDE + x, 0), 0)
-        hit = (game.bricks & there) != 0
+        meets = (game.bricks & there) != 0
+        hit = meets & ~game.struck
         low = y == _FLOOR
-        bricks = jnp.where(low & (game.bricks == 0), _WALL, game.bricks & ~there)
+        bricks = jnp.where(low & (game.bricks == 0), _WALL, jnp.where(hit, game.bricks & ~there, game.bricks))
         above = low & (game.x == paddle)
         ahead = low & ~above & (x == paddle)
 
@@ -77,8 +78,8 @@ class Breakout(Game):
         dx = jnp.where(ahead, -dx, dx)
         dy = jnp.where(back | (y < 0), -game.dy, game.dy)
         y = jnp.where(back, game.y, jnp.maximum(y, 0))
-        after = BreakoutState(x, y, game.x, game.y, dx, dy, paddle, bricks, hit)
-        return after, (hit & ~game.struck).astype(jnp.int32), low & ~back
+        after = BreakoutState(x, y, game.x, game.y, dx, dy, paddle, bricks, meets)
+        return after, hit.astype(jnp.int32), low & ~back
 
     def planes(self, game: BreakoutState) -> tuple[Rows, ...]:
         """Paddle, ball, where the ball was, bricks."""
