@@ -32,10 +32,10 @@ class Breakout(Game):
 
     The ball flies diagonally, one cell a step, from row 3 at the left or right edge, and turns back at walls,
     ceiling and bricks. If it comes down above the paddle, it goes up again as from a floor; if the paddle is
-    where it was going to, it goes back the way it came. In the steps after it broke a brick it flies through
-    others, until there is none in its cell. When the ball reaches the lowest row and no brick is left, there are three new rows.
-    The game ends when the ball gets past the paddle. Young & Tian 2019, arXiv:1903.03176; step for step equal
-    to the package `minatar` 1.0.15.
+    where it was going to, it goes back the way it came. After it broke a brick it flies through others until
+    there is none in its cell. When the ball reaches the lowest row and no brick is left, there are three new
+    rows. The game ends when the ball gets past the paddle. Young & Tian 2019, arXiv:1903.03176; step for step
+    equal to the package `minatar` 1.0.15.
     """
 
     controls: ClassVar = (NOOP, LEFT, RIGHT)
