@@ -7,10 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from fathom.core.spaces import Discrete
 from fathom.core.types import TimeStep
+from fathom.envs import chance
 from fathom.envs.base import Env
 from fathom.mdp.model import MDP
 
@@ -66,7 +67,7 @@ class FiniteEnv(Env):
 
     def reset(self, key: Key[Array, ""]) -> tuple[Int[Array, ""], PyTree]:
         """A state drawn from `start`."""
-        state = _draw(self.start(), _uniform(key))
+        state = _draw(self.start(), chance.uniform(key))
         return state, self.observe(state)
 
     def step(
@@ -74,7 +75,7 @@ class FiniteEnv(Env):
     ) -> tuple[Int[Array, ""], TimeStep]:
         """One of the outcomes, by its probability; the named terms of its reward are in `info`."""
         outcomes = self.outcomes(state, action)
-        chosen = _draw(outcomes.prob, _uniform(key))
+        chosen = _draw(outcomes.prob, chance.uniform(key))
         next_state, terminated, rewards = jax.tree.map(
             lambda x: x[chosen], (outcomes.next_state, outcomes.terminated, outcomes.rewards)
         )
@@ -99,23 +100,6 @@ def mdp_of(env: FiniteEnv) -> MDP:
         np.asarray(listed.terminated),
         start / start.sum(),
     )
-
-
-def _uniform(key: Key[Array, ""]) -> Float[Array, ""]:
-    """A number in [0, 1) from the two words of a key, by the finaliser of MurmurHash3 (Appleby 2011).
-
-    `jax.random.uniform` would hash the key by Threefry, which XLA runs on a CPU as a loop inside the loop of
-    steps, ten times slower than all the rest of a step. A step's key comes out of Threefry already.
-    """
-    high, low = jax.random.key_data(key)
-    mixed = _mix(_mix(high + jnp.uint32(0x9E3779B9)) ^ low)
-    return (mixed >> 8).astype(jnp.float32) * jnp.float32(2**-24)
-
-
-def _mix(x: UInt32[Array, ""]) -> UInt32[Array, ""]:
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
 
 
 def _draw(prob: Float[Array, " outcome"], uniform: Float[Array, ""]) -> Int[Array, ""]:

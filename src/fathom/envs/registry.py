@@ -62,6 +62,15 @@ def _grid(name: str, max_steps: int | None = None) -> _Entry:
     return _Entry(f"fathom.envs.grid.maps:{name}", max_steps, "")
 
 
+def _minatar(file: str, name: str) -> dict[str, _Entry]:
+    """Both versions of a game: v0 with all six actions, v1 with those that do something in it."""
+    target = f"fathom.envs.minatar.{file}:{name}"
+    return {
+        f"MinAtar/{name}-v0": _Entry(f"{target}.with_all_actions", None, ""),
+        f"MinAtar/{name}-v1": _Entry(target, None, ""),
+    }
+
+
 _entries: dict[str, _Entry] = {
     "CartPole-v1": _classic("cartpole", "CartPole", 500),
     "MountainCar-v0": _classic("mountain_car", "MountainCar", 200),
@@ -104,6 +113,11 @@ _entries: dict[str, _Entry] = {
     "ShortcutMaze-v0": _grid("shortcut_maze"),
     "ShortcutMazeAfter-v0": _grid("shortcut_maze_after"),
     "Grid5x5-v0": _grid("grid_5x5", 200),
+    **_minatar("breakout", "Breakout"),
+    **_minatar("asterix", "Asterix"),
+    **_minatar("freeway", "Freeway"),
+    **_minatar("seaquest", "Seaquest"),
+    **_minatar("space_invaders", "SpaceInvaders"),
 }
 
 
