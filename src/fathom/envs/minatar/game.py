@@ -138,9 +138,9 @@ class Game(Env):
 
     def ascii(self, state: Played) -> str:
         """The board in ten lines, the last of the channels in each cell, a dot where there is none."""
-        cells = np.full((SIDE, SIDE), ".")
+        cells, seen = np.full((SIDE, SIDE), "."), np.asarray(self.observe(state.game))
         for i, channel in enumerate(self.channels):
-            cells[np.asarray(self.observe(state.game)[..., i]) == 1] = channel.mark
+            cells[seen[..., i] == 1] = channel.mark
         return "\n".join("".join(row) for row in cells)
 
 
