@@ -1,0 +1,1 @@
+"""The hub: the live page on which learning can be seen, poked, rewound and forked."""
