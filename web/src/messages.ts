@@ -115,6 +115,7 @@ export interface Fork {
   patch?: Record<string, number>;
   label?: string;
   branch?: number | null;
+  before?: boolean;
 }
 
 /** Which branches are trained and shown; the first is the one that requests without a branch mean. */
@@ -130,6 +131,7 @@ export interface Seek {
   id: number;
   u: number;
   branch?: number | null;
+  before?: boolean;
 }
 
 /** Ask for the backups of a value of one seed; without an action, of that last taken in the state. */

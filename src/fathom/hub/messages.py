@@ -67,8 +67,6 @@ class Code:
     python: str
 
 
-
-
 @dataclass(frozen=True)
 class Resume:
     """Where a connection was lost."""
@@ -183,6 +181,7 @@ class Fork:
     patch: dict[str, float] = field(default_factory=dict)
     label: str = ""
     branch: int | None = None
+    before: bool = False  # without what was changed at that very update
 
 
 @dataclass(frozen=True)
@@ -200,6 +199,7 @@ class Seek:
     id: int
     u: int
     branch: int | None = None
+    before: bool = False  # as it was before what was changed at that very update
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,9 @@ class Drive:
     """Take the stage of the deep lab in hand: training is not touched."""
 
     id: int
-    action: list[float] | None = None  # what to do in the next step and until told otherwise; null: the policy
+    action: list[float] | None = (
+        None  # what to do in the next step and until told otherwise; null: the policy
+    )
     push: dict[str, float] = field(default_factory=dict)  # added to components of the state, by name
     reset: bool = False  # begin an episode
 
@@ -245,8 +247,6 @@ class Ping:
 
     id: int
     t: float = 0.0
-
-
 
 
 @dataclass(frozen=True)
@@ -500,7 +500,9 @@ _NAMES = {kind: name for name, kind in (REQUESTS | MESSAGES).items()}
 
 def encode(message: Any) -> bytes:
     """A message as bytes."""
-    return msgpack.packb({"type": _NAMES[type(message)], **_plain(message)}, use_bin_type=True)
+    packed = msgpack.packb({"type": _NAMES[type(message)], **plain(message)}, use_bin_type=True)
+    assert packed is not None
+    return packed
 
 
 def decode(data: Any, known: dict[str, type] = REQUESTS, limit: int = REQUEST_BYTES) -> Any:
@@ -523,6 +525,12 @@ def decode(data: Any, known: dict[str, type] = REQUESTS, limit: int = REQUEST_BY
     return _read(known[name], found, name)
 
 
+def kind_of(payload: bytes) -> str:
+    """The type of an encoded message, without decoding it: the first entry of its map."""
+    at = 6 if payload[0] & 0xF0 == 0x80 else 8  # behind the head of the map and the key
+    return payload[at + 1 : at + 1 + (payload[at] & 0x1F)].decode()
+
+
 def request_id(data: Any) -> int:
     """The id of a request that could not be read, so that the answer finds it; 0 where it has none."""
     try:
@@ -543,13 +551,14 @@ def digest(*parts: Any) -> str:
     return mixed.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A message, or a part of one, as maps, lists, numbers and bytes."""
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
     return value
@@ -599,7 +608,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     # Not isinstance: a bool is an int to Python.
     if hint in (int, str, bool, bytes) and type(value) is hint:
-        if hint is int and abs(value) >= 2**53:
+        if type(value) is int and abs(value) >= 2**53:
             raise BadMessage(f"{where} is {value}; a page counts up to 2**53 only.")
         return value
     raise BadMessage(f"{where} is {_shown(value)}; it is {_worded(hint)}.")
@@ -679,7 +688,7 @@ def _ts(hint: Any) -> str:
         return f"Record<string, {_ts(arms[1])}>"
     words = {float: "number", int: "number", str: "string", bool: "boolean", bytes: "Uint8Array"}
     words |= {type(None): "null", Any: "unknown"}
-    return words[hint] if hint in words else hint.__name__
+    return words.get(hint) or hint.__name__
 
 
 def _quoted(text: str) -> str:

@@ -301,7 +301,7 @@ def _width(lines: Lines) -> int:
 def _record_host(
     agent: Any, episodes: int, seed_index: int, max_steps: int, key: jax.Array
 ) -> tuple[list[Frame], float]:
-    made = _renderable(agent.env)
+    made = renderable(agent.env)
     fps = float(made.metadata.get("render_fps") or _FPS)
     made.close()
     frames: list[Frame] = []
@@ -350,10 +350,10 @@ def _filmed(env: HostEnv, frames: list[Frame]) -> Any:
             frames.append(_rendered(self.env, env.id))
             return result
 
-    return Filmed(_renderable(env))
+    return Filmed(renderable(env))
 
 
-def _renderable(env: HostEnv) -> Any:
+def renderable(env: HostEnv) -> Any:
     """A new environment that renders to arrays."""
     import gymnasium
 
