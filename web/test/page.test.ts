@@ -7,6 +7,7 @@ import { aligned } from "../src/parts/curves";
 import { gathered } from "../src/parts/timeline";
 import { speedAt, stopOf } from "../src/parts/toolbar";
 import { tabbed } from "../src/pages/deep";
+import { titleOf } from "../src/pages/tabular";
 import type { Event } from "../src/messages";
 
 test("a key belongs to the control that has the focus", () => {
@@ -50,4 +51,13 @@ test("a world is its map again", () => {
 test("shades stay within their range", () => {
   assert.equal(shade("light", -3), shade("light", 0));
   assert.equal(shade("light", 9), shade("light", 1));
+});
+
+test("titles are written as people write them", () => {
+  const of = (algo: string) => titleOf({ algo, env: "X-v0" });
+  assert.equal(of("q_learning"), "Q-learning on X-v0");
+  assert.equal(of("sarsa_lambda"), "SARSA(λ) on X-v0");
+  assert.equal(of("double_q_learning"), "Double Q-learning on X-v0");
+  assert.equal(of("ppo"), "PPO on X-v0");
+  assert.equal(of("n_step_sarsa"), "N-step SARSA on X-v0");
 });

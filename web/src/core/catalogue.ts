@@ -5,10 +5,10 @@ import { signal } from "@preact/signals";
 export interface Catalogue {
   algorithms: { name: string; summary: string; family: "tabular" | "deep" }[];
   environments: { id: string; description: string; kind: "tabular" | "deep"; backend: string }[];
-  presets_of_worlds: { name: string; map: string; env: string }[];
+  worlds: { name: string; map: string; config: Record<string, unknown> }[];
 }
 
-export const catalogue = signal<Catalogue>({ algorithms: [], environments: [], presets_of_worlds: [] });
+export const catalogue = signal<Catalogue>({ algorithms: [], environments: [], worlds: [] });
 
 const token = () => new URLSearchParams(location.search).get("token") ?? "";
 

@@ -106,7 +106,8 @@ export class Link {
       this.listener.ready(kept);
       return;
     }
-    if ("seq" in message) {
+    // A refusal of what could not be read has no number.
+    if ("seq" in message && message.seq > 0) {
       if (message.seq <= this.seq) return;
       this.seq = message.seq;
     }

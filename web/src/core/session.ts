@@ -159,7 +159,6 @@ function takeEvent(message: Event): void {
       notice.value = { text: message.text, bad: true, share: typeof share === "string" ? share : undefined };
       playing.value = false;
     }
-    if (message.kind === "gap") notice.value = { text: message.text, bad: false };
     events.value = [...events.value, message];
     if (message.code) code.value = { what: message.text || message.kind, code: message.code };
   });

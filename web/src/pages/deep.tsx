@@ -3,9 +3,9 @@
 import { effect, signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { catalogue } from "../core/catalogue";
-import { compact, count, fixed, short } from "../core/format";
+import { compact, count, fixed, parse, short } from "../core/format";
 import { type Shortcut, shortcuts } from "../core/keys";
-import { DEEP, start } from "../core/recipe";
+import { DEEP, type Recipe, recipe, start } from "../core/recipe";
 import { active, ask, branches, busy, can, events, focus, frames, linkState, run, slow } from "../core/session";
 import { numbers } from "../core/tensor";
 import { drawStage, ratioOf, rowOf } from "../draw/stage";
@@ -16,11 +16,12 @@ import { Settings } from "../parts/settings";
 import { nameOf, Timeline } from "../parts/timeline";
 import { labKeys, Toolbar } from "../parts/toolbar";
 import { Button, Notices, Said, Segments, Slider } from "../parts/ui";
-import { Waiting } from "./tabular";
+import { titleOf, Waiting } from "./tabular";
 
 const driving = signal(false);
 const held = signal<number[] | null>(null);
 const pushed = signal("");
+const firmness = signal(1);
 const exhibited = signal<number[]>([]);
 
 function subscribe(): () => void {
@@ -53,20 +54,20 @@ export function DeepLab() {
     };
   }, []);
   useEffect(() => {
-    if (linkState.value === "open" && (!now || now.kind !== "deep") && !busy.value && !location.hash.startsWith("#share=")) void start(DEEP);
+    if (linkState.value === "open" && (!now || now.kind !== "deep") && !busy.value && !location.hash.startsWith("#share=")) void startQuickly({});
   }, [linkState.value, now === null]);
   useEffect(() => {
     exhibited.value = [];
     driving.value = false;
     held.value = null;
-    pushed.value = now?.stage?.pushes.find((name) => /dot|velocity/.test(name)) ?? now?.stage?.pushes[0] ?? "";
+    choosePush(now?.stage?.pushes.find((name) => /theta.*dot|velocity/.test(name)) ?? now?.stage?.pushes[0] ?? "");
   }, [now]);
   if (!now || now.kind !== "deep") return <Waiting />;
   const algorithm = catalogue.value.algorithms.find((a) => a.name === now.algo);
   return (
     <>
       <div class="page-title">
-        <h1>{now.title || `${now.algo} on ${now.env}`}</h1>
+        <h1>{titleOf(now)}</h1>
         <p class="soft small">{algorithm?.summary}</p>
       </div>
       <Toolbar>
@@ -94,6 +95,11 @@ export function DeepLab() {
       </div>
     </>
   );
+}
+
+/** A network's updates are many steps each: nobody waits for them at a walking pace. */
+async function startQuickly(wish: Partial<Recipe>): Promise<void> {
+  if (await start({ ...DEEP, ...wish })) void ask({ type: "speed", steps_per_s: null });
 }
 
 /** Where the stage is trained from: the first branch in focus. */
@@ -125,8 +131,14 @@ function steer(to: number): void {
   else act(stage.action_low.map((low, i) => (to < 0 ? low : to > 0 ? stage.action_high[i] : restOf(stage)[i])));
 }
 
+/** A push that is felt and does not end all: an angular velocity is of another size than a car's. */
+function choosePush(name: string): void {
+  pushed.value = name;
+  firmness.value = /dot/.test(name) ? 1 : /velocity/.test(name) ? 0.03 : 0.1;
+}
+
 function poke(amount: number): void {
-  if (pushed.value) void ask({ type: "drive", push: { [pushed.value]: amount } });
+  if (pushed.value) void ask({ type: "drive", push: { [pushed.value]: amount * firmness.value } });
 }
 
 function StageCard() {
@@ -280,7 +292,7 @@ function Wheel({ stage }: { stage: Stage | null }) {
         <div class="row">
           <label class="row small soft">
             Poke
-            <select value={pushed.value} onChange={(e) => (pushed.value = e.currentTarget.value)}>
+            <select value={pushed.value} onChange={(e) => choosePush(e.currentTarget.value)}>
               {stage.pushes.map((name) => (
                 <option key={name} value={name}>
                   {name.replaceAll("_", " ")}
@@ -294,6 +306,20 @@ function Wheel({ stage }: { stage: Stage | null }) {
           <Button look="tiny" hint="K" onClick={() => poke(1)} aria-label="Poke to the right">
             →
           </Button>
+          <label class="row small soft">
+            by
+            <input
+              type="text"
+              inputMode="decimal"
+              class="short"
+              value={short(firmness.value)}
+              onChange={(e) => {
+                const number = parse(e.currentTarget.value);
+                if (number > 0 && Number.isFinite(number)) firmness.value = number;
+                e.currentTarget.value = short(firmness.value);
+              }}
+            />
+          </label>
           <span class="small soft">or click on the picture</span>
         </div>
       )}
@@ -397,14 +423,14 @@ function Tabs() {
       </div>
       <div id="curves" role="tabpanel" aria-label={tab.name}>
         {(tab.name === "Return" && !tab.series.length ? ["episode_return"] : tab.series).map((series) => (
-          <CurveChart key={series} title={titleOf(series)} series={series} height={series === "episode_return" ? 190 : 130} empty="Nothing has come yet." />
+          <CurveChart key={series} title={wordsOf(series)} series={series} height={series === "episode_return" ? 190 : 130} empty="Nothing has come yet." />
         ))}
       </div>
     </div>
   );
 }
 
-const titleOf = (series: string) => {
+const wordsOf = (series: string) => {
   const text = series.replaceAll("_", " ").replace(/\bkl\b/, "KL");
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
@@ -481,7 +507,7 @@ function Choices() {
         </header>
         <label class="field">
           <span class="visually-hidden">Algorithm</span>
-          <select value={now.algo} disabled={!can("open")} onChange={(e) => void start({ algo: e.currentTarget.value, config: {} })} data-testid="algo">
+          <select value={now.algo} disabled={!can("open")} onChange={(e) => void startQuickly({ ...recipe.value, algo: e.currentTarget.value, config: {} })} data-testid="algo">
             {!algorithms.some((a) => a.name === now.algo) && <option value={now.algo}>{now.algo}</option>}
             {algorithms.map((a) => (
               <option key={a.name} value={a.name} title={a.summary}>
@@ -500,7 +526,7 @@ function Choices() {
         </header>
         <label class="field">
           <span class="visually-hidden">Environment</span>
-          <select value={now.env} disabled={!can("open")} onChange={(e) => void start({ env: e.currentTarget.value, map: null, config: {} })} data-testid="env">
+          <select value={now.env} disabled={!can("open")} onChange={(e) => void startQuickly({ ...recipe.value, env: e.currentTarget.value, map: null, config: {} })} data-testid="env">
             {!environments.some((e) => e.id === now.env) && <option value={now.env}>{now.env}</option>}
             {["native", "gymnasium"].map((backend) => {
               const those = environments.filter((e) => e.backend === backend);

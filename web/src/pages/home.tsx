@@ -4,14 +4,13 @@ import { useEffect } from "preact/hooks";
 import { fixed } from "../core/format";
 import { labKeys } from "../parts/toolbar";
 import { shortcuts } from "../core/keys";
-import { start, TABULAR } from "../core/recipe";
-import { ask, busy, can, frames, linkState, playing, run, slow, toggle } from "../core/session";
+import { busy, can, frames, linkState, playing, run, slow, toggle } from "../core/session";
 import { spread } from "../core/stats";
 import { numbers } from "../core/tensor";
 import { boardOf, shapeOf, startValue } from "../draw/world";
 import { Board } from "../parts/board";
 import { Button, Notices } from "../parts/ui";
-import { subscribe } from "./tabular";
+import { startSlowly, subscribe } from "./tabular";
 
 const DOORS = [
   {
@@ -69,10 +68,7 @@ export function Home() {
   }, []);
   useEffect(() => {
     if (linkState.value !== "open" || now || busy.value) return;
-    // Slow enough to see the values flow, quick enough to see them arrive.
-    void start(TABULAR).then((worked) => {
-      if (worked) void ask({ type: "speed", steps_per_s: 400 });
-    });
+    void startSlowly();
   }, [linkState.value, now === null]);
   return (
     <>

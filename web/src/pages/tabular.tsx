@@ -12,7 +12,7 @@ import { numbers } from "../core/tensor";
 import { type BoardFrame, differenceOf, type Layer, layerValues, rangeOf } from "../draw/board";
 import { boardOf, shapeOf, startValue, statesOf } from "../draw/world";
 import { drawScale } from "../draw/scale";
-import type { Exact, World } from "../messages";
+import type { Exact, Run, World } from "../messages";
 import { Board, BoardTable, LAYERS, visible } from "../parts/board";
 import { Canvas } from "../parts/canvas";
 import { CurveChart, frameU } from "../parts/curves";
@@ -85,7 +85,7 @@ export function TabularLab() {
     };
   }, []);
   useEffect(() => {
-    if (linkState.value === "open" && (!now || now.kind !== "tabular") && !busy.value && !location.hash.startsWith("#share=")) void start(TABULAR);
+    if (linkState.value === "open" && (!now || now.kind !== "tabular") && !busy.value && !location.hash.startsWith("#share=")) void startSlowly();
   }, [linkState.value, now === null]);
   if (!now || now.kind !== "tabular") return <Waiting />;
   if (seed.value >= now.seeds) seed.value = 0;
@@ -113,6 +113,11 @@ export function TabularLab() {
       </div>
     </>
   );
+}
+
+/** Slow enough to see the values flow, quick enough to see them arrive. */
+export async function startSlowly(): Promise<void> {
+  if (await start(TABULAR)) void ask({ type: "speed", steps_per_s: 400 });
 }
 
 export function Waiting() {
@@ -151,12 +156,24 @@ function layersOffered() {
   );
 }
 
+/** Names as people write them: acronyms in capitals, λ for lambda. */
+export function titleOf(now: Pick<Run, "algo" | "env">): string {
+  const name = now.algo
+    .replaceAll("_", " ")
+    .replace(/\b(ppo|dqn|a2c|a3c|trpo|sac|td3|ddpg|tqc|td|sarsa|pqn|reinforce)\b/g, (word) => word.toUpperCase())
+    .replace(/ lambda\b/, "(λ)")
+    .replace(/\b(n) step\b/, "$1-step")
+    .replace(/\b(q|Q) learning\b/, "Q-learning")
+    .replace(/^dyna q( plus)?$/, (_, plus: string) => (plus ? "Dyna-Q+" : "Dyna-Q"));
+  return `${name.charAt(0).toUpperCase()}${name.slice(1)} on ${now.env || "a world of your own"}`;
+}
+
 function Title() {
   const now = run.value!;
   const algorithm = catalogue.value.algorithms.find((a) => a.name === now.algo);
   return (
     <div class="page-title">
-      <h1>{now.title || `${now.algo} on ${now.env}`}</h1>
+      <h1>{titleOf(now)}</h1>
       <p class="soft small">{algorithm?.summary}</p>
     </div>
   );

@@ -202,7 +202,7 @@ export function ComparisonView({ data, page }: Props) {
             <header>
               <h2 id="runs">Runs</h2>
             </header>
-            <div class="scroll free" tabIndex={0} role="region" aria-labelledby="runs">
+            <div class="scroll free" tabIndex={0} role="region" aria-label="Table of runs">
               <table>
                 <thead>
                   <tr>
@@ -280,7 +280,7 @@ function Improvement({ data, shown }: { data: Comparison; shown: Set<number> }) 
         <h2 id="improvement">Probability of improvement</h2>
         <span class="reading">that a seed of the first does better than one of the second</span>
       </header>
-      <div class="scroll" tabIndex={0} role="region" aria-labelledby="improvement">
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table of pairs">
         <table>
           <thead>
             <tr>

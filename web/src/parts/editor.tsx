@@ -20,16 +20,18 @@ const ORDER = [".", "#", "G", "H", "C", "S"];
 export function Editor({ world }: { world: World | null }) {
   const now = run.value;
   const [drawing, setDrawing] = useState<string | null>(null);
-  const worlds = catalogue.value.presets_of_worlds;
+  const worlds = catalogue.value.worlds;
   const environments = catalogue.value.environments.filter((e) => e.kind === "tabular");
   const choose = (value: string) => {
     brush.value = "";
     const preset = worlds.find((w) => `world:${w.name}` === value);
-    if (preset) void start(preset.env ? { env: preset.env, map: null, config: {} } : { env: "", map: preset.map, config: {} });
+    if (preset) void start({ env: "", map: preset.map, config: preset.config });
     else void start({ env: value, map: null, config: {} });
   };
   const letters = world ? Object.entries(world.legend).sort(([a], [b]) => ORDER.indexOf(a) - ORDER.indexOf(b)) : [];
-  const present = recipe.value.map !== null ? "own" : (now?.env ?? recipe.value.env);
+  const { map } = recipe.value;
+  const drawn = worlds.find((w) => w.map === map);
+  const present = now?.env ? now.env : drawn ? `world:${drawn.name}` : "own";
   return (
     <section class="card" aria-labelledby="world">
       <header>
@@ -44,21 +46,19 @@ export function Editor({ world }: { world: World | null }) {
         <span class="visually-hidden">Environment</span>
         <select value={present} disabled={!can("open")} onChange={(e) => choose(e.currentTarget.value)} data-testid="env">
           {present === "own" && <option value="own">A world of your own</option>}
-          {now && present !== "own" && !environments.some((e) => e.id === present) && <option value={present}>{present}</option>}
+          {now?.env && !environments.some((e) => e.id === present) && <option value={present}>{present}</option>}
           {environments.map((e) => (
             <option key={e.id} value={e.id} title={e.description}>
               {e.id}
             </option>
           ))}
-          {worlds.some((w) => !w.env) && (
+          {worlds.length > 0 && (
             <optgroup label="Drawn worlds">
-              {worlds
-                .filter((w) => !w.env)
-                .map((w) => (
-                  <option key={w.name} value={`world:${w.name}`}>
-                    {w.name}
-                  </option>
-                ))}
+              {worlds.map((w) => (
+                <option key={w.name} value={`world:${w.name}`}>
+                  {w.name}
+                </option>
+              ))}
             </optgroup>
           )}
         </select>

@@ -29,12 +29,7 @@ export function SeedGrids({ world, frame, seeds, chosen, layer, known, onChoose 
         const value = now ? startValue(now, world, seed) : NaN;
         return (
           <li key={seed}>
-            <button
-              type="button"
-              aria-pressed={seed === chosen}
-              aria-label={`Seed ${seed}${Number.isNaN(value) ? "" : `: V of the start ${fixed(value, 3)}`}`}
-              onClick={() => onChoose(seed)}
-            >
+            <button type="button" aria-pressed={seed === chosen} onClick={() => onChoose(seed)}>
               <Canvas
                 ratio={Math.min(6, shape.cols / shape.rows)}
                 paint={(c, width, height, theme) => {
@@ -45,9 +40,15 @@ export function SeedGrids({ world, frame, seeds, chosen, layer, known, onChoose 
                   drawBoard(c, width, height, shape, board, { layer: small, theme, range, detail: false });
                 }}
               />
-              <span class="caption" aria-hidden="true">
-                <span>{seed}</span>
-                <b>{Number.isNaN(value) ? "" : fixed(value, 2)}</b>
+              <span class="caption">
+                <span>
+                  <span class="visually-hidden">Seed </span>
+                  {seed}
+                </span>
+                <b>
+                  <span class="visually-hidden">, value of the start </span>
+                  {Number.isNaN(value) ? "" : fixed(value, 2)}
+                </b>
               </span>
             </button>
           </li>

@@ -256,8 +256,8 @@ export function Said() {
               <dt>Command</dt>
               <dd>
                 <pre data-testid="cli">{now.code.cli}</pre>
+                <Copy text={now.code.cli} what="the command" />
               </dd>
-              <Copy text={now.code.cli} what="the command" />
             </>
           )}
           {now.code.python && (
@@ -265,8 +265,8 @@ export function Said() {
               <dt>Python</dt>
               <dd>
                 <pre data-testid="python">{now.code.python}</pre>
+                <Copy text={now.code.python} what="the Python line" />
               </dd>
-              <Copy text={now.code.python} what="the Python line" />
             </>
           )}
         </dl>
