@@ -102,7 +102,7 @@ def mdp_of(env: FiniteEnv) -> MDP:
 
 @jax.jit
 def _listed(env: FiniteEnv) -> Outcomes:
-    """`outcomes` of every state and action. As an argument the environment compiles once, whatever is painted."""
+    """`outcomes` of every state and action; a program that serves however an environment is repainted."""
     states = jnp.arange(env.num_states, dtype=jnp.int32)
     actions = jnp.arange(env.num_actions, dtype=jnp.int32)
     return jax.vmap(jax.vmap(env.outcomes, (None, 0)), (0, None))(states, actions)

@@ -221,6 +221,11 @@ def _n(value: Any) -> str:
     return f"(−{text[1:]})" if text.startswith("-") else text
 
 
-if __name__ == "__main__":
+def as_json() -> str:
+    """The equations by algorithm, as the page is built with."""
     told = {name: {"latex": rule.latex, "plain": rule.plain} for name, rule in RULES.items()}
-    print(json.dumps(told, indent=2, ensure_ascii=False))
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_json(), end="")

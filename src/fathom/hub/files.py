@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from fathom.core.errors import FathomError
-from fathom.hub.recording import SUFFIX
 from fathom.runs import statistics
 from fathom.runs.folder import RunFolder, jsonable
 
+SUFFIX = ".rlog"  # of a recording
 RESULTS = "results.json"
 RESULTS_BYTES = 16 * 2**20
 RUNS = 500  # of a folder that are listed

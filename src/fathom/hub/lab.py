@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from fathom.algos.base import Algorithm
+from fathom.algos.base import ActionValues, Algorithm
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.envs.base import Env
@@ -122,7 +122,7 @@ class Lab:
         self.lines: dict[int, Line] = {0: line}
         self.focus: list[int] = [0]
         self._next = 1
-        self._exact: tuple[Any, Exact | None, np.ndarray | None] | None = None
+        self._exact: tuple[str, Exact | None] | None = None
         self.warnings: list[str] = []
 
     @staticmethod
@@ -238,17 +238,18 @@ class Lab:
         line = self.of(branch)
         return to_link(self.recipe, line.log[: line.applied], line.u)
 
-    def look(self, branch: int | None = None) -> Look:
-        """What is shown of a branch, [seed, …]; nothing is changed."""
+    def look(self, branch: int | None = None, hashed: bool = True) -> Look:
+        """What is shown of a branch, [seed, …]; nothing is changed. Large networks need not be hashed."""
         line = self.of(branch)
         carry = self._carry(line)
         if not self.tabular:
-            leaves = jax.tree.leaves(carry.seeds.learner)
-            arrays = {"u": np.asarray(line.u)}
-            return Look(line.u, arrays, digest(*(np.asarray(leaf) for leaf in leaves if _plain(leaf))))
+            leaves = (
+                [np.asarray(x) for x in jax.tree.leaves(carry.seeds.learner) if _plain(x)] if hashed else []
+            )
+            return Look(line.u, {}, digest(*leaves) if hashed else "")
         if line.lifted is None:
             line.lifted = lift((self._within(line.algorithm), line.env))
-        found = jax.device_get(_look(*line.lifted, carry, self.engine.batched))
+        found = jax.device_get(glance(*line.lifted, carry, self.engine.batched))
         arrays = {k: np.asarray(v) if self.engine.batched else np.asarray(v)[None] for k, v in found.items()}
         values = arrays["q"] if "q" in arrays else arrays["v"]
         told = digest(values, arrays["visits"], arrays["agent"], arrays["ret"])
@@ -263,7 +264,7 @@ class Lab:
     def world(self, branch: int | None = None) -> World | None:
         """The cells of a finite environment; None in the deep lab."""
         env = finite(self.of(branch).env) if self.tabular else None
-        return None if env is None else _world(env)
+        return None if env is None else world_of(env)
 
     def exact(self, branch: int | None = None) -> Exact | None:
         """The values of the best policy, by dynamic programming; None where they are not finite."""
@@ -274,7 +275,7 @@ class Lab:
         gamma = float(line.algorithm.gamma)  # pyright: ignore[reportAttributeAccessIssue]
         key = digest(*(np.asarray(leaf) for leaf in jax.tree.leaves((env, gamma))))
         if self._exact is None or self._exact[0] != key:
-            self._exact = (key, *_solve(env, gamma))
+            self._exact = (key, solve(env, gamma))
         return self._exact[1]
 
     def inspect(
@@ -577,18 +578,23 @@ def _copy(tree: PyTree) -> PyTree:
 
 
 @functools.partial(jax.jit, static_argnames=("batched",))
-def _look(algorithm: Watched, env: Any, carry: PyTree, batched: bool) -> dict[str, Any]:
-    """All that is shown of the tabular lab, [seed, …]."""
+def glance(algorithm: Any, env: Any, carry: PyTree, batched: bool) -> dict[str, Any]:
+    """All that is shown of a learner with a table, [seed, …]; more of it where it is `Watched`."""
     world = finite(env)
     assert world is not None
     start = world.start()
 
+    watched = isinstance(algorithm, Watched)
+
     def one(seed: Any) -> dict[str, Any]:
-        table = tables_of(seed.learner.inner)[0]
-        values = jnp.arange(table.values.shape[0])
-        # Rows of a table are numbered as its observations are.
-        obs = jax.vmap(world.observe)(values.astype(jnp.int32))
-        found = algorithm.values(seed.learner, obs)
+        table = tables_of(seed.learner)[0]
+        obs = jax.vmap(world.observe)(jnp.arange(table.values.shape[0], dtype=jnp.int32))
+        if watched:
+            found = algorithm.values(seed.learner, obs)
+        elif isinstance(algorithm, ActionValues):
+            found = algorithm.action_values(seed.learner, obs)
+        else:
+            found = algorithm.state_values(seed.learner, obs)[:, None]
         shown = {"q": found} if isinstance(table, QTable) else {"v": found[:, 0]}
         state, stack = seed.env.env, env
         while isinstance(stack, TimeLimit):
@@ -596,19 +602,20 @@ def _look(algorithm: Watched, env: Any, carry: PyTree, batched: bool) -> dict[st
         trace = getattr(seed.memory, "trace", None)
         if trace is not None:
             shown["trace"] = trace[0].reshape(table.values.shape)
+        if watched:
+            shown |= {"visits": seed.learner.visits, "td": seed.learner.errors}
+            shown["episode"] = seed.learner.episodes
         return shown | {
-            "visits": seed.learner.visits,
-            "td": seed.learner.errors,
             "agent": state[0],
             "ret": seed.episode_return[0],
-            "episode": seed.learner.episodes,
             "v_start": (start * found.max(axis=-1)).sum() / start.sum(),
         }
 
     return jax.vmap(one)(carry.seeds) if batched else one(carry.seeds)
 
 
-def _world(env: FiniteEnv) -> World:
+def world_of(env: FiniteEnv) -> World:
+    """The cells of a finite environment, those of a chain in a row."""
     start = [float(x) for x in np.asarray(env.start(), np.float64)]
     if isinstance(env, Board):
         rows, cols = env.shape
@@ -643,14 +650,15 @@ def _action_names(env: FiniteEnv) -> list[str]:
     return [str(a) for a in range(env.num_actions)]
 
 
-def _solve(env: FiniteEnv, gamma: float) -> tuple[Exact | None, np.ndarray | None]:
+def solve(env: FiniteEnv, gamma: float) -> Exact | None:
+    """The values of the best policy; None where they are not finite."""
     try:
         mdp = mdp_of(env)
         solution = value_iteration(mdp, gamma)
     except FathomError:
-        return None, None  # without a discount the values of a world without end are not finite
+        return None  # without a discount the values of a world without end are not finite
     start = float(mdp.start @ solution.values)
-    return Exact(Tensor.of(solution.values), Tensor.of(solution.q), start, gamma), solution.values
+    return Exact(Tensor.of(solution.values), Tensor.of(solution.q), start, gamma)
 
 
 def _outcomes_of(env: FiniteEnv, state: int, action: int) -> list[list[float]]:

@@ -418,7 +418,7 @@ class Frame:
     branch: int
     u: int
     tip: int
-    hash: str  # of the learner's state, whatever is shown of it
+    hash: str  # of the learner's state, whatever is shown of it; "" while networks are trained
     playing: bool
     steps_per_s: float  # environment steps of each seed a second, measured
     arrays: dict[str, Tensor]

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, NamedTuple
 from fathom.core.errors import FathomError
 from fathom.hub import messages
 
-SUFFIX = ".rlog"
 FORMAT = 1
 
 _MAGIC = b"fathom rlog"

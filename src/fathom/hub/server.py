@@ -310,15 +310,14 @@ class Server:
         return self._uvicorn.started
 
 
-def show(url: str, fragment: str = "") -> None:
-    """Open the page in the user's browser, where there is one; the address is told in any case."""
-    print(f"{url}{fragment}", flush=True)
-    threading.Thread(target=_browse, args=(url + fragment,), daemon=True).start()
+def browse(url: str) -> None:
+    """Open an address in the user's browser, where there is one."""
 
+    def look() -> None:
+        with contextlib.suppress(Exception):
+            webbrowser.open(url)
 
-def _browse(url: str) -> None:
-    with contextlib.suppress(Exception):
-        webbrowser.open(url)
+    threading.Thread(target=look, daemon=True).start()
 
 
 def hub(
@@ -332,12 +331,8 @@ def hub(
     house = House(folder)
     house.record = record
     server = Server(house, port)
-    print("the live page; Ctrl-C ends it", file=sys.stderr)
+    print("the live page, for you alone; Ctrl-C ends it", file=sys.stderr)
+    print(server.url + fragment, flush=True)
     if open_page:
-        show(server.url, fragment)
-    else:
-        print(server.url + fragment, flush=True)
+        browse(server.url + fragment)
     server.run()
-
-
-__all__ = ["HOST", "Server", "application", "hub", "policy", "require_packages", "show"]

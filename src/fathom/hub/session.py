@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from fathom.core.errors import FathomError
-from fathom.hub import messages, recording, wire
+from fathom.hub import files, messages, recording, wire
 from fathom.hub.trainer import request
 
 SERIES_BYTES = 8 * 2**20  # of series that a session keeps for those who come back
@@ -116,6 +116,7 @@ class Session:
         self._note = ("", 0)
         self._subs: dict[str, Any] = {}
         self.writer: asyncio.StreamWriter | None = None  # of a run of the command line's
+        self.over = False  # that run has ended
 
     def join(self, client: Client, seq: int | None) -> None:
         """Let a page hear: what it missed since `seq`, or everything."""
@@ -162,6 +163,9 @@ class Session:
 
     async def follow(self, ask: Any, data: bytes, house: Any) -> None:
         """Do what a request asks: the trainer does, or the player of a recording."""
+        if self.over:
+            self.refuse(ask.id, "this run is over; `fathom hub` opens the next one.")
+            return
         if isinstance(ask, messages.Open) and self.writer is None:
             if ask.file is not None:
                 await self._replay(ask, house.recording(ask.file))
@@ -345,9 +349,7 @@ class House:
 
     def recording(self, path: str) -> list[recording.Moment]:
         """A recording below the served folder."""
-        from fathom.hub.files import within
-
-        return recording.read(within(self.folder, path, recording.SUFFIX))
+        return recording.read(files.within(self.folder, path, files.SUFFIX))
 
     def prepare(self) -> None:
         """Begin a trainer for whoever comes next."""

@@ -5,6 +5,7 @@ import functools
 import inspect
 import io
 import re
+import textwrap
 import tokenize
 import typing
 from typing import Any, Literal
@@ -18,8 +19,9 @@ from fathom.hub.messages import Setting
 ENV = "env."  # before the name of an environment's setting
 
 _NUMBER = r"[-−]?\d+(?:[.,]\d+)*(?:e[-+−]?\d+)?"
-_RANGE = re.compile(rf"(?<![\w.])({_NUMBER}) to ({_NUMBER})(?![\w.])")
+_RANGE = re.compile(rf"(?<![\w.])({_NUMBER})(?: \([^)]*\))? to ({_NUMBER})(?![\w.])")
 _SYMBOL = re.compile(r"(?<!\w)([α-ωΑ-Ω][⁻₀-₉]?|C|N|n)(?!\w)")
+_NAMED = 30  # characters of a comment in which its symbol is named
 _FRACTION = re.compile(r"(discount factor|probability|part of|λ:|ε at)")
 
 # A slider of a table's learner goes over all that makes sense: one comes to see what goes wrong, too.
@@ -75,7 +77,7 @@ def configured(kind: type, given: dict[str, Any]) -> dict[str, Any]:
 
     Raises FathomError where a value is of another type than its field.
     """
-    hints, fields = typing.get_type_hints(kind), {f.name for f in dataclasses.fields(kind)}
+    hints, fields = _hints(kind), {f.name for f in dataclasses.fields(kind)}
     found = {}
     for name, value in given.items():
         if name not in fields:
@@ -126,14 +128,15 @@ def _setting(
 ) -> Setting:
     value, doc = getattr(owner, field.name), _comments(type(owner)).get(field.name, "")
     value = value.item() if isinstance(value, jax.Array | np.ndarray | np.generic) else value
-    hint = typing.get_type_hints(type(owner)).get(field.name)
+    hint = _hints(type(owner)).get(field.name)
     choices = [str(c) for c in typing.get_args(hint)] if typing.get_origin(hint) is Literal else []
     live = not field.metadata.get("static", False) and isinstance(value, float)
     low, high = (
         _range(doc) if isinstance(value, int | float) and not isinstance(value, bool) else (None, None)
     )
-    positive = low is not None and high is not None and low > 0 and high / low >= 100
-    symbol = _SYMBOL.search(doc)
+    positive = low is not None and high is not None and low > 0 and high / low >= 10
+    # What stands further back in a comment is the symbol of something else.
+    symbol = _SYMBOL.search(doc[:_NAMED]) if isinstance(value, float) else None
     return Setting(
         name=prefix + field.name,
         value=list(value) if isinstance(value, tuple) else value,
@@ -184,6 +187,11 @@ def _range(doc: str) -> tuple[float | None, float | None]:
 
 
 @functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+@functools.cache
 def _comments(kind: type) -> dict[str, str]:
     """The comment behind each field of a class, those of its parents included."""
     found: dict[str, str] = {}
@@ -199,7 +207,7 @@ def _own_comments(kind: type) -> dict[str, str]:
     except (OSError, TypeError):
         return {}
     found, name = {}, None
-    for token in tokenize.generate_tokens(io.StringIO(inspect.cleandoc(source)).readline):
+    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(source)).readline):
         if (
             token.type == tokenize.NAME
             and token.start[1] == 4

@@ -20,7 +20,6 @@ from fathom.envs.base import Env
 from fathom.envs.host import HostEnv
 from fathom.envs.scene import Circle, Line, Polygon, Scene, Text, Tiles
 from fathom.hub import messages
-from fathom.hub.lab import Lab
 from fathom.hub.messages import Shape, Tensor
 from fathom.runs.watch import renderable
 from fathom.train.engine import clock_at
@@ -55,7 +54,8 @@ class _Slot:
 class Stage:
     """Slot 0 plays the present policy of seed 0, the others those of past updates."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Any) -> None:
+        """`lab` is a Lab, or what of one a run of the command line has (`watching.Watched`)."""
         self._lab = lab
         self._env: Any = lab.line.env
         self._slots = [_Slot(None, lab.line.u)]
@@ -63,7 +63,7 @@ class Stage:
         self._key = jax.random.key(0x57A6E)
         self._due = 0.0
         self._moving: np.ndarray | None = None  # which numbers of the view move; None where there is no view
-        self._host = _HostStage(self._env, lab) if isinstance(self._env, HostEnv) else None
+        self._host = _HostStage(self._env, lab.engine.seed) if isinstance(self._env, HostEnv) else None
         step = getattr(_innermost(self._env), "dt", None)
         self.rate = min(_FASTEST, 1.0 / float(step)) if isinstance(step, float) else _STEPS_PER_SECOND
         if self._host is not None:
@@ -210,7 +210,7 @@ class Stage:
 class _HostStage:
     """An environment of Gymnasium's, stepped here and drawn by itself."""
 
-    def __init__(self, env: HostEnv, lab: Lab) -> None:
+    def __init__(self, env: HostEnv, seed: int) -> None:
         made: list[Any] = []
 
         def construct() -> Any:
@@ -218,7 +218,7 @@ class _HostStage:
             return made[-1]
 
         host = HostEnv(construct, env.id)
-        self._seed = lab.recipe.seed
+        self._seed = seed
         self._vector = host.vector(1, workers="in-process")
         self._made = made
         self._drawn = 0.0

@@ -538,7 +538,7 @@ class Trainer:
         if not wanted:
             return
         for branch in lab.focus:
-            line, look = lab.lines[branch], lab.look(branch)
+            line, look = lab.lines[branch], lab.look(branch, hashed=lab.tabular or not self.playing)
             arrays, picture = self._arrays(lab, look), None
             if self.stage is not None and "view" in self.channels and branch == lab.focus[0]:
                 arrays, picture = self.stage.frame()
@@ -550,7 +550,7 @@ class Trainer:
 
     def _arrays(self, lab: Lab, look: Look) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for name, (channel, kind) in _SHOWN.items():
+        for name, (channel, kind) in SHOWN.items():
             if channel in self.channels and name in look.arrays:
                 found[name] = Tensor.of(look.arrays[name], kind)
         if "agent" in found and not self._plain:
@@ -586,7 +586,7 @@ class Trainer:
         )
 
 
-_SHOWN: dict[str, tuple[str, Any]] = {
+SHOWN: dict[str, tuple[str, Any]] = {
     "q": ("values", "f4"),
     "v": ("values", "f4"),
     "visits": ("visits", "u4"),
@@ -629,23 +629,26 @@ def _key(recipe: Recipe) -> str:
     return repr(recipe)
 
 
-def serve(stream_in: BinaryIO, stream_out: BinaryIO, first: int = 1, warm: bool = False) -> None:
-    """Follow the requests of a stream until it ends."""
-    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def read() -> None:
-        while len(head := read_exactly(stream_in, _LENGTH.size)) == _LENGTH.size:
+def read_requests(stream: BinaryIO, asked: queue.SimpleQueue[Any]) -> None:
+    """Put the requests of a stream into a queue, and None where it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        while len(head := read_exactly(stream, _LENGTH.size)) == _LENGTH.size:
             (length,) = _LENGTH.unpack(head)
-            data = read_exactly(stream_in, length)
+            data = read_exactly(stream, length)
             if len(data) < length:
                 break
             try:
                 asked.put(messages.decode(data))
             except messages.BadMessage:
                 traceback.print_exc()
-        asked.put(None)
+    asked.put(None)
 
-    threading.Thread(target=read, name="fathom-hub-requests", daemon=True).start()
+
+def serve(stream_in: BinaryIO, stream_out: BinaryIO, first: int = 1, warm: bool = False) -> None:
+    """Follow the requests of a stream until it ends."""
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    reading = (stream_in, asked)
+    threading.Thread(target=read_requests, args=reading, name="fathom-hub-requests", daemon=True).start()
     trainer = Trainer(Outbox(stream_out, first))
     if warm:
         with contextlib.suppress(FathomError):

@@ -105,7 +105,9 @@ class Outbox:
                     self._latest.clear()
                     if not batch and self._closed:
                         return
-                self._stream.write(b"".join(map(pack, batch)))
-                self._stream.flush()
+                rest = memoryview(b"".join(map(pack, batch)))
+                while len(rest):
+                    # A pipe may take a part of what it is given.
+                    rest = rest[self._stream.write(rest) :]
         except (OSError, ValueError):
             self.broken = True
