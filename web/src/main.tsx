@@ -5,6 +5,7 @@ import { render } from "preact";
 import { loadCatalogue } from "./core/catalogue";
 import { enable, enabled, listen, shortcuts } from "./core/keys";
 import { begin, linkState, meter, notice, open, run } from "./core/session";
+import { sharing } from "./core/recipe";
 import { theme, toggleTheme } from "./core/theme";
 import { Compare } from "./pages/compare";
 import { DeepLab } from "./pages/deep";
@@ -33,9 +34,13 @@ function route(): void {
 }
 
 async function openShared(share: string): Promise<void> {
+  sharing.value = true;
   page.value = "#/tabular";
-  await open({ share });
-  page.value = run.peek()?.kind === "deep" ? "#/deep" : "#/tabular";
+  const worked = await open({ share });
+  if (worked) page.value = run.peek()?.kind === "deep" ? "#/deep" : "#/tabular";
+  // A link that leads nowhere is not tried again by reloading.
+  else history.replaceState(null, "", `${location.pathname}${location.search}#/tabular`);
+  sharing.value = false;
 }
 
 effect(() => {
@@ -140,7 +145,8 @@ begin((resumed) => {
     void loadCatalogue().catch((error: Error) => (notice.value = { text: `The list of algorithms could not be read: ${error.message}`, bad: true }));
   }
 });
-if (!location.hash.startsWith("#share=")) route();
+if (location.hash.startsWith("#share=")) sharing.value = true;
+else route();
 (globalThis as { fathomMeter?: unknown }).fathomMeter = meter;
 const root = document.getElementById("app");
 if (root) render(<App />, root);

@@ -55,14 +55,18 @@ class Visit:
 def _executable() -> str:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path (Debian: `apt install chromium`)")
+        pytest.skip(
+            f"no browser: none of {', '.join(BROWSERS)} is on the path (Debian: `apt install chromium`)"
+        )
     return found
 
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Any]:
     """Playwright, which drives the browser."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: `pip install playwright`")
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: `pip install playwright`"
+    )
     with api.sync_playwright() as running:
         yield running
 
@@ -87,7 +91,10 @@ def start(folder: Path) -> Hub:
         stderr=subprocess.DEVNULL,
         text=True,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
+        },
     )
     assert process.stdout is not None
     late = threading.Timer(START, process.kill)

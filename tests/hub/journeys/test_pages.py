@@ -52,7 +52,11 @@ def opened(visit: Any, name: str, **options: Any) -> Any:
 
 def test_home_learns_already_and_leads_everywhere(visit: Any) -> None:
     page = opened(visit, "home")
-    until(page, lambda: number(re.search(r"episode (\d+)", page.locator("figcaption").inner_text())[1]) >= 2, "episodes")
+    until(
+        page,
+        lambda: number(re.search(r"episode (\d+)", page.locator("figcaption").inner_text())[1]) >= 2,
+        "episodes",
+    )
     for door, heading in (("Learn", "Q-learning on Grid5x5-v0"), ("Compare", "Compare")):
         page.goto(page.url.split("#")[0] + "#/")
         page.locator(".door", has_text=door).click()
@@ -136,20 +140,14 @@ def test_compare_shows_results_and_writes_them_out(visit: Any, hub: Any, tmp_pat
     assert row.count() == 1
 
 
-def test_the_page_that_stands_alone_needs_no_network(visit: Any, browser: Any, hub: Any, tmp_path: Path) -> None:
-    from fathom.hub import files
+def test_the_page_that_stands_alone_needs_no_network(
+    visit: Any, browser: Any, hub: Any, tmp_path: Path
+) -> None:
+    from fathom.hub.dashboard import write_dashboard
 
-    (hub.folder / "results.json").write_text(json.dumps(RESULTS))
-    comparison = files.compared(hub.folder)
-    (hub.folder / "results.json").unlink()
-    static = Path(files.__file__).parent / "static"
-    page_file = tmp_path / "page.html"
-    data = json.dumps(comparison).replace("<", "\\u003c")
-    page_file.write_text(
-        f'<!doctype html><html lang="en"><head><title>Fathom</title><style>{(static / "dashboard.css").read_text()}</style></head>'
-        f'<body><div id="app"></div><script type="application/json" id="fathom-data">{data}</script>'
-        f'<script>{(static / "dashboard.js").read_text()}</script></body></html>'
-    )
+    file, page_file = tmp_path / "results.json", tmp_path / "page.html"
+    file.write_text(json.dumps(RESULTS))
+    write_dashboard([file], page_file)
     page = visit(address="about:blank", offline=True)
     page.goto(page_file.as_uri())
     page.get_by_role("row").filter(has_text="CartPole-v1").wait_for()

@@ -17,6 +17,9 @@ export interface Recipe {
 export const TABULAR: Recipe = { algo: "q_learning", env: "Grid5x5-v0", map: null, config: {}, seeds: 10, seed: 0 };
 export const DEEP: Recipe = { algo: "ppo", env: "CartPole-v1", map: null, config: {}, seeds: 4, seed: 0 };
 
+/** Whether a shared run is being opened: then no other is begun by itself. */
+export const sharing = signal(false);
+
 export const recipe = signal<Recipe>(TABULAR);
 
 /** A world in the letters of its map. */
@@ -31,10 +34,10 @@ export function environmentNow(branch: number, u: number): Record<string, unknow
 }
 
 /** Open a run, and let it go on at once unless the user wants no motion. */
-export async function start(wish: Partial<Recipe>, moving = !reducedMotion()): Promise<boolean> {
+export async function start(wish: Partial<Recipe>, moving = !reducedMotion(), byItself = false): Promise<boolean> {
   const next = { ...recipe.value, ...wish };
   const { algo, env, map, config, seeds, seed } = next;
-  const worked = await open({ algo, env: map === null ? env : "", map, config, seeds, seed });
+  const worked = await open({ algo, env: map === null ? env : "", map, config, seeds, seed }, byItself);
   if (worked) {
     recipe.value = next;
     if (moving) play();

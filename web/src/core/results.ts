@@ -11,7 +11,9 @@ export interface Row {
   steps: number;
   mean: number | null;
   iqm: number | null;
-  ci95: [number, number] | null;
+  iqm_ci95: [number, number] | null;
+  /** Else what it earned last in training. */
+  finished: boolean;
   returns_per_seed: number[];
   steps_per_second: number | null;
   wall_seconds: number | null;
@@ -20,12 +22,13 @@ export interface Row {
 }
 
 export interface Group {
+  env: string;
   key: string;
   n: number;
   runs: number[];
   mean: number | null;
   iqm: number | null;
-  ci95: [number, number] | null;
+  iqm_ci95: [number, number] | null;
 }
 
 export interface PlayEnv {
@@ -47,13 +50,13 @@ export interface Results {
 
 export interface Comparison {
   rows: Row[];
-  groupings: { by: Record<string, Group[]> };
+  groupings: Record<string, Group[]>;
   improvement: { a: number; b: number; env: string; p: number }[];
   results: Results[];
   errors: { path: string; error: string }[];
 }
 
-export const NOTHING: Comparison = { rows: [], groupings: { by: {} }, improvement: [], results: [], errors: [] };
+export const NOTHING: Comparison = { rows: [], groupings: {}, improvement: [], results: [], errors: [] };
 
 const field = (value: unknown) => {
   const text = value === null || value === undefined ? "" : String(value);
@@ -62,10 +65,10 @@ const field = (value: unknown) => {
 
 /** The table of runs and of played episodes as CSV, every digit kept. */
 export function toCsv(data: Comparison): string {
-  const lines = [["kind", "name", "algorithm", "env", "seeds_or_episodes", "steps", "mean", "iqm", "ci95_low", "ci95_high", "best", "steps_per_second", "returns"]];
+  const lines = [["kind", "name", "algorithm", "env", "seeds_or_episodes", "steps", "mean", "iqm", "iqm_low", "iqm_high", "best", "steps_per_second", "returns"]];
   for (const r of data.rows) {
     lines.push(
-      ["run", r.name, r.algorithm, r.env, r.seeds, r.steps, r.mean, r.iqm, r.ci95?.[0], r.ci95?.[1], "", r.steps_per_second, r.returns_per_seed.join(" ")].map(field),
+      ["run", r.name, r.algorithm, r.env, r.seeds, r.steps, r.mean, r.iqm, r.iqm_ci95?.[0], r.iqm_ci95?.[1], "", r.steps_per_second, r.returns_per_seed.join(" ")].map(field),
     );
   }
   for (const result of data.results) {

@@ -228,11 +228,12 @@ async function answerTo(request: Asked, quiet: boolean): Promise<Reply | Inspect
   }
 }
 
-export async function open(request: Omit<Extract<Asked, { type: "open" }>, "type">): Promise<boolean> {
+/** Open a run. What was wrong before is settled by it, unless nobody asked for this run. */
+export async function open(request: Omit<Extract<Asked, { type: "open" }>, "type">, byItself = false): Promise<boolean> {
   busy.value = "Preparing the run…";
   const reply = await ask({ type: "open", ...request });
   busy.value = "";
-  if (reply) notice.value = null;
+  if (reply && !byItself) notice.value = null;
   return reply !== null;
 }
 

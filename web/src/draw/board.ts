@@ -207,7 +207,7 @@ export function drawBoard(
       c.stroke();
     }
   }
-  if (frame && frame.agent >= 0) drawAgent(c, left, top, side, cols, frame.agent, palette, options.trail, detail);
+  if (frame && frame.agent >= 0) drawAgent(c, left, top, side, cols, frame.agent, palette, options.trail, !detail ? 0.28 : layer === "q" ? 0.09 : 0.15, detail && layer !== "q" ? 0.08 : 0);
   if (detail && side >= 26 && layer !== "q") {
     c.textAlign = "center";
     c.textBaseline = "alphabetic";
@@ -289,9 +289,10 @@ function drawAgent(
   agent: number,
   palette: (typeof PALETTES)["light"],
   trail: readonly number[] | undefined,
-  detail: boolean,
+  radius: number,
+  raised: number,
 ): void {
-  const at = (i: number): [number, number] => [left + ((i % cols) + 0.5) * side, top + (Math.floor(i / cols) + 0.5) * side - (detail ? side * 0.08 : 0)];
+  const at = (i: number): [number, number] => [left + ((i % cols) + 0.5) * side, top + (Math.floor(i / cols) + 0.5) * side - side * raised];
   if (trail && trail.length > 1) {
     c.strokeStyle = palette.roles.accent;
     c.lineWidth = Math.max(1, side * 0.03);
@@ -302,7 +303,7 @@ function drawAgent(
     c.globalAlpha = 1;
   }
   const [x, y] = at(agent);
-  const r = side * (detail ? 0.15 : 0.28);
+  const r = side * radius;
   c.beginPath();
   c.arc(x, y, r + Math.max(1, side * 0.035), 0, 2 * Math.PI);
   c.fillStyle = palette.roles.background;

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { catalogue } from "../core/catalogue";
 import { compact, count, fixed, parse, short } from "../core/format";
 import { type Shortcut, shortcuts } from "../core/keys";
-import { DEEP, type Recipe, recipe, start } from "../core/recipe";
+import { DEEP, type Recipe, recipe, sharing, start } from "../core/recipe";
 import { active, ask, branches, busy, can, events, focus, frames, linkState, run, slow } from "../core/session";
 import { numbers } from "../core/tensor";
 import { drawStage, ratioOf, rowOf } from "../draw/stage";
@@ -54,8 +54,8 @@ export function DeepLab() {
     };
   }, []);
   useEffect(() => {
-    if (linkState.value === "open" && (!now || now.kind !== "deep") && !busy.value && !location.hash.startsWith("#share=")) void startQuickly({});
-  }, [linkState.value, now === null]);
+    if (linkState.value === "open" && (!now || now.kind !== "deep") && !busy.value && !sharing.value) void startQuickly({});
+  }, [linkState.value, now === null, sharing.value]);
   useEffect(() => {
     exhibited.value = [];
     driving.value = false;
@@ -382,7 +382,8 @@ const TABS: { name: string; of: (series: string) => boolean }[] = [
 export function tabbed(names: readonly string[]): { name: string; series: string[] }[] {
   const left = new Set(names);
   const out = TABS.map(({ name, of }) => {
-    const series = names.filter((s) => left.has(s) && of(s));
+    // What an episode earned comes before how long it took.
+    const series = names.filter((s) => left.has(s) && of(s)).sort((a, b) => Number(b === "episode_return") - Number(a === "episode_return"));
     for (const s of series) left.delete(s);
     return { name, series };
   });

@@ -5,15 +5,15 @@ import { useEffect } from "preact/hooks";
 import { catalogue } from "../core/catalogue";
 import { compact, count, fixed, short } from "../core/format";
 import { type Shortcut, shortcuts } from "../core/keys";
-import { environmentNow, mapOf, start, TABULAR } from "../core/recipe";
+import { environmentNow, mapOf, sharing, start, TABULAR } from "../core/recipe";
 import { active, ask, branches, busy, can, chosen, events, focus, frames, linkState, run, slow, truthAt } from "../core/session";
 import { spread } from "../core/stats";
 import { numbers } from "../core/tensor";
-import { type BoardFrame, differenceOf, type Layer, layerValues, rangeOf } from "../draw/board";
+import { type BoardFrame, differenceOf, type Layer, rangeOf } from "../draw/board";
 import { boardOf, shapeOf, startValue, statesOf } from "../draw/world";
 import { drawScale } from "../draw/scale";
 import type { Exact, Run, World } from "../messages";
-import { Board, BoardTable, LAYERS, visible } from "../parts/board";
+import { Board, BoardTable, inSight, LAYERS } from "../parts/board";
 import { Canvas } from "../parts/canvas";
 import { CurveChart, frameU } from "../parts/curves";
 import { brush, Editor } from "../parts/editor";
@@ -54,13 +54,14 @@ export function subscribe(): () => void {
 /** Where the agent of the shown seed was last, for a trail. */
 const trail: { seed: number; branch: number; cells: number[] } = { seed: -1, branch: -1, cells: [] };
 
-function trailOf(branch: number, cell: number, cols: number): readonly number[] {
+function trailOf(branch: number, cell: number, { cols, arrows }: ReturnType<typeof shapeOf>): readonly number[] {
   if (trail.seed !== seed.value || trail.branch !== branch) Object.assign(trail, { seed: seed.value, branch, cells: [] });
   const { cells } = trail;
   const last = cells[cells.length - 1] ?? cell;
   // What happened between two pictures is not known: a line over it would be invented.
-  const apart = Math.max(Math.abs(Math.floor(last / cols) - Math.floor(cell / cols)), Math.abs((last % cols) - (cell % cols)));
-  if (apart > 1) cells.length = 0;
+  const [down, right] = [Math.abs(Math.floor(last / cols) - Math.floor(cell / cols)), Math.abs((last % cols) - (cell % cols))];
+  const slanted = arrows.some((sign) => "↗↘↙↖".includes(sign));
+  if ((slanted ? Math.max(down, right) : down + right) > 1) cells.length = 0;
   if (cells[cells.length - 1] !== cell) cells.push(cell);
   if (cells.length > 6) cells.shift();
   return cells;
@@ -85,8 +86,8 @@ export function TabularLab() {
     };
   }, []);
   useEffect(() => {
-    if (linkState.value === "open" && (!now || now.kind !== "tabular") && !busy.value && !location.hash.startsWith("#share=")) void startSlowly();
-  }, [linkState.value, now === null]);
+    if (linkState.value === "open" && (!now || now.kind !== "tabular") && !busy.value && !sharing.value) void startSlowly();
+  }, [linkState.value, now === null, sharing.value]);
   if (!now || now.kind !== "tabular") return <Waiting />;
   if (seed.value >= now.seeds) seed.value = 0;
   return (
@@ -117,7 +118,7 @@ export function TabularLab() {
 
 /** Slow enough to see the values flow, quick enough to see them arrive. */
 export async function startSlowly(): Promise<void> {
-  if (await start(TABULAR)) void ask({ type: "speed", steps_per_s: 400 });
+  if (await start(TABULAR, undefined, true)) void ask({ type: "speed", steps_per_s: 400 });
 }
 
 export function Waiting() {
@@ -316,7 +317,7 @@ function Centre() {
             selected={selected.value}
             trail={() => {
               const f = board(branch)();
-              return f ? trailOf(branch, f.agent, shape.cols) : [];
+              return f ? trailOf(branch, f.agent, shape) : [];
             }}
           />
         )}
@@ -357,7 +358,7 @@ function exactByCell(exact: Exact | null, world: World, branch: number): ArrayLi
 }
 
 function rangeShown(board: BoardFrame | null, shape: ReturnType<typeof shapeOf>, known: readonly [number, number] | null): readonly [number, number] {
-  return rangeOf(layer.value, board ? visible(shape, layerValues(layer.value, board, shape.rows * shape.cols)) : [], known);
+  return rangeOf(layer.value, board ? inSight(shape, board, layer.value) : [], known);
 }
 
 function largest(difference: BoardFrame | null): string {

@@ -110,7 +110,7 @@ export function Board({ label, shape, frame, layer, known = null, selected = -1,
       <Canvas
         paint={(c, width, height, theme) => {
           const board = frame();
-          const range = rangeOf(layer, board ? visible(shape, layerValues(layer, board, cells)) : [], known);
+          const range = rangeOf(layer, board ? inSight(shape, board, layer) : [], known);
           drawBoard(c, width, height, shape, board, { layer, theme, range, detail: true, selected, trail: trail?.() });
         }}
       />
@@ -151,10 +151,12 @@ export function Board({ label, shape, frame, layer, known = null, selected = -1,
   );
 }
 
-/** The values of cells in which something is decided: others have numbers that mean nothing. */
-export function visible(shape: BoardShape, values: Float64Array): Float64Array {
-  const out = values.slice();
-  for (let i = 0; i < out.length; i++) if (!shape.acts[i]) out[i] = NaN;
+/** All that a layer shows, of cells in which something is decided: others have numbers that mean nothing. */
+export function inSight(shape: BoardShape, board: BoardFrame, layer: Layer): Float64Array {
+  const cells = shape.rows * shape.cols;
+  const width = layer === "q" && !board.value ? board.actions : 1;
+  const out = width > 1 ? Float64Array.from(board.q) : layerValues(layer, board, cells).slice();
+  for (let i = 0; i < out.length; i++) if (!shape.acts[Math.floor(i / width)]) out[i] = NaN;
   return out;
 }
 

@@ -43,7 +43,7 @@ const COLUMNS: { key: string; name: string; num?: boolean; of: (r: Row) => strin
   { key: "steps", name: "Steps", num: true, of: (r) => r.steps, show: (r) => compact(r.steps) },
   { key: "mean", name: "Mean", num: true, of: (r) => r.mean, show: (r) => (r.mean === null ? "–" : short(r.mean, 4)) },
   { key: "iqm", name: "IQM", num: true, of: (r) => r.iqm, show: (r) => (r.iqm === null ? "–" : short(r.iqm, 4)) },
-  { key: "ci", name: "95 % interval", num: true, of: (r) => r.ci95?.[0] ?? null, show: (r) => (r.ci95 ? `${short(r.ci95[0], 4)} … ${short(r.ci95[1], 4)}` : "–") },
+  { key: "ci", name: "95 % interval", num: true, of: (r) => r.iqm_ci95?.[0] ?? null, show: (r) => (r.iqm_ci95 ? `${short(r.iqm_ci95[0], 4)} … ${short(r.iqm_ci95[1], 4)}` : "–") },
   { key: "speed", name: "Steps/s", num: true, of: (r) => r.steps_per_second, show: (r) => (r.steps_per_second === null ? "–" : compact(r.steps_per_second)) },
 ];
 
@@ -88,7 +88,7 @@ export function ComparisonView({ data, page }: Props) {
     perEnv.map(({ name, rows: mine }) => ({
       name,
       intervals: intervals(
-        mine.map((r) => ({ label: r.name, note: `${r.algorithm}, ${count(r.seeds)} seeds`, middle: r.iqm, interval: r.ci95, points: r.returns_per_seed })),
+        mine.map((r) => ({ label: r.name, note: `${r.algorithm}, ${count(r.seeds)} seeds${r.finished ? "" : ", unfinished"}`, middle: r.iqm, interval: r.iqm_ci95, points: r.returns_per_seed })),
         `${name}: IQM of the return, with 95 % interval`,
         theme_,
         at,
@@ -103,7 +103,7 @@ export function ComparisonView({ data, page }: Props) {
         opaque,
       ),
     }));
-  const groups = by ? (data.groupings.by[by] ?? []) : [];
+  const groups = by ? (data.groupings[by] ?? []) : [];
   const figureFile = () => stacked(drawn("light", 760, true).flatMap((f) => [f.intervals, f.curves].filter(Boolean)));
   const guard = (work: Promise<void>) => void work.then(() => setFailed(""), (error: Error) => setFailed(error.message));
   const episodes = data.results.reduce((n, r) => n + r.envs.reduce((m, e) => m + e.episodes, 0), 0);
@@ -134,7 +134,7 @@ export function ComparisonView({ data, page }: Props) {
               Group by
               <select class="narrow" value={by} onChange={(e) => setBy(e.currentTarget.value)} data-testid="group">
                 <option value="">nothing</option>
-                {Object.keys(data.groupings.by).map((name) => (
+                {Object.keys(data.groupings).map((name) => (
                   <option key={name} value={name}>
                     {name.replaceAll("_", " ")}
                   </option>
@@ -164,21 +164,26 @@ export function ComparisonView({ data, page }: Props) {
               {failed}
             </p>
           )}
-          {by && (
-            <section class="card" aria-labelledby="groups">
-              <header>
-                <h2 id="groups">By {by.replaceAll("_", " ")}</h2>
-              </header>
-              <Figure
-                svg={intervals(
-                  groups.map((g) => ({ label: g.key, note: `${count(g.n)} seeds of ${count(g.runs.length)} runs`, middle: g.iqm, interval: g.ci95, points: [] })),
-                  "IQM of the return, with 95 % interval",
-                  mode,
-                  width - 44,
-                )}
-              />
-            </section>
-          )}
+          {by &&
+            perEnv.map(({ name }) => (
+              <section class="card" key={name} aria-label={`${name} by ${by}`}>
+                <header>
+                  <h2>
+                    {name} by {by.replaceAll("_", " ")}
+                  </h2>
+                </header>
+                <Figure
+                  svg={intervals(
+                    groups
+                      .filter((g) => g.env === name)
+                      .map((g) => ({ label: g.key, note: `${count(g.n)} seeds of ${count(g.runs.length)} ${g.runs.length === 1 ? "run" : "runs"}`, middle: g.iqm, interval: g.iqm_ci95, points: [] })),
+                    "IQM of the return, with 95 % interval",
+                    mode,
+                    width - 44,
+                  )}
+                />
+              </section>
+            ))}
           {drawn(mode, half, false).map((f) => (
             <div class="two" key={f.name}>
               <section class="card" aria-label={`Final returns on ${f.name}`}>
@@ -272,7 +277,8 @@ function Chip({ value, text }: { value: string; text: string }) {
 }
 
 function Improvement({ data, shown }: { data: Comparison; shown: Set<number> }) {
-  const pairs = data.improvement.filter((p) => shown.has(p.a) && shown.has(p.b));
+  // Of each pair the better one comes first; the other way round is 1 − P.
+  const pairs = data.improvement.filter((p) => shown.has(p.a) && shown.has(p.b) && (p.p > 0.5 || (p.p === 0.5 && p.a < p.b)));
   if (!pairs.length) return null;
   return (
     <section class="card" aria-labelledby="improvement">

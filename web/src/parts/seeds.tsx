@@ -3,9 +3,9 @@
 import { fixed } from "../core/format";
 import { slow } from "../core/session";
 import type { Frame, World } from "../messages";
-import { drawBoard, type Layer, layerValues, rangeOf } from "../draw/board";
+import { drawBoard, type Layer, rangeOf } from "../draw/board";
 import { boardOf, shapeOf, startValue } from "../draw/world";
-import { visible } from "./board";
+import { inSight } from "./board";
 import { Canvas } from "./canvas";
 
 interface Props {
@@ -22,7 +22,6 @@ export function SeedGrids({ world, frame, seeds, chosen, layer, known, onChoose 
   slow.value;
   const shape = shapeOf(world);
   const now = frame();
-  const cells = shape.rows * shape.cols;
   return (
     <ul class="seeds" aria-label="Seeds">
       {Array.from({ length: seeds }, (_, seed) => {
@@ -36,7 +35,7 @@ export function SeedGrids({ world, frame, seeds, chosen, layer, known, onChoose 
                   const f = frame();
                   const board = f && seed < (f.arrays.agent?.s[0] ?? seeds) ? boardOf(f, world, seed) : null;
                   const small = layer === "q" ? "value" : layer;
-                  const range = rangeOf(small, board ? visible(shape, layerValues(small, board, cells)) : [], known);
+                  const range = rangeOf(small, board ? inSight(shape, board, small) : [], known);
                   drawBoard(c, width, height, shape, board, { layer: small, theme, range, detail: false });
                 }}
               />

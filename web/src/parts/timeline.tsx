@@ -47,7 +47,7 @@ export function Timeline() {
   const mine = known.find((b) => b.id === now);
   const tip = mine?.tip ?? 0;
   const u = wanted.value?.branch === now ? wanted.value.u : (frames.get(now)?.u ?? mine?.u ?? 0);
-  const end = Math.max(100, ...known.map((b) => b.tip));
+  const end = Math.max(run.value?.steps_per_update === 1 ? 100 : 10, ...known.map((b) => b.tip));
   const inner = Math.max(10, width - LEFT - RIGHT);
   const x = (at: number) => LEFT + (at / end) * inner;
   const y = (lane: number) => 16 + lane * LANE;
