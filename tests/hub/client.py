@@ -1,5 +1,6 @@
 """A page without a browser, for tests: says hello, asks, and keeps what it is told."""
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -14,7 +15,8 @@ class Page:
 
     def __init__(self, port: int, token: str, resume: messages.Resume | None = None) -> None:
         address = f"ws://127.0.0.1:{port}/ws?token={token}"
-        self.socket = connect(address, max_size=None, compression=None)
+        self._stack = contextlib.ExitStack()
+        self.socket = self._stack.enter_context(connect(address, max_size=None, compression=None))
         self.told: list[Any] = []
         self._news = threading.Condition()
         self._id = 1000
@@ -53,7 +55,7 @@ class Page:
 
     def close(self) -> None:
         """Break the connection."""
-        self.socket.close()
+        self._stack.close()
         self._thread.join()
 
     def _listen(self) -> None:

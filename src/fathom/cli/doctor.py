@@ -35,6 +35,7 @@ _EXTRAS = {
     "mujoco": ("mujoco", "HalfCheetah, Hopper, Walker2d, Ant"),
     "classic": ("pygame", "Gymnasium's own rendering"),
     "video": ("imageio_ffmpeg", "films as .mp4"),
+    "hub": ("msgpack", "the live page"),
 }
 
 Verdict = Literal["ok", "note", "bad"]

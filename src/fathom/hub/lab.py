@@ -41,6 +41,8 @@ from fathom.train.engine import Engine, NativeEngine, NonFinite, make_engine
 SHOWN_BACKUPS = 20
 LOOKED_BACK = 16 * KEPT  # updates of which the backups of a value are looked for
 
+LINKED = 10_000_000  # updates that opening a link may compute
+
 _EPISODE_AT_MOST = 10_000  # updates in which an episode should end
 _LEGEND = {
     "S": "start",
@@ -129,6 +131,10 @@ class Lab:
     def of_link(text: str) -> "Lab":
         """The run of a share link, at the update that it shows."""
         recipe, log, u = from_link(text)
+        if u > LINKED:
+            raise FathomError(
+                f"the link shows update {u:,}; to get there all is computed again, up to {LINKED:,} updates."
+            )
         lab = Lab(recipe)
         line = lab.lines[0]
         lab._require_playable(line, log)
@@ -209,7 +215,7 @@ class Lab:
         if at is None and parent.at_tip:
             self._leave()
             child.u, child.applied, child.lifted = u, known, parent.lifted
-            child.carry, child.host = _copy(parent.carry), copy.deepcopy(parent.host)
+            child.carry, child.host = copied(parent.carry), copy.deepcopy(parent.host)
         else:
             self._go(child, u, known)
         if patch:
@@ -423,7 +429,7 @@ class Lab:
     ) -> Snapshot:
         if not self.native and host is None:
             host = self.engine.snapshot()
-        return Snapshot(u, applied, _copy(carry), algorithm, env, host, pinned)
+        return Snapshot(u, applied, copied(carry), algorithm, env, host, pinned)
 
     def _catch_up(self, line: Line) -> None:
         """Make the interventions of the log that are due."""
@@ -450,7 +456,7 @@ class Lab:
         )
         child.u, child.tip = line.u, line.u
         child.log, child.applied = line.log[: line.applied], line.applied
-        child.carry, child.host = _copy(line.carry), copy.deepcopy(line.host)
+        child.carry, child.host = copied(line.carry), copy.deepcopy(line.host)
         self._next += 1
         self.lines[child.id] = child
         return child
@@ -480,7 +486,7 @@ class Lab:
         line.algorithm, line.env, line.lifted = algorithm, env, None
         if carry is not None:
             # Whole arrays of its own: the next update takes the old ones for its results.
-            line.carry = _copy(carry)
+            line.carry = copied(carry)
 
     def _go(self, line: Line, u: int, applied: int, keep: bool = True) -> None:
         """Bring a branch to a point of its past, or of what is known to follow."""
@@ -501,7 +507,7 @@ class Lab:
     def _take(self, line: Line, snapshot: Snapshot) -> None:
         if self._inside is line:
             self._inside = None
-        line.carry, line.host = _copy(snapshot.carry), snapshot.host
+        line.carry, line.host = copied(snapshot.carry), snapshot.host
         line.algorithm, line.env, line.lifted = snapshot.algorithm, snapshot.env, None
         line.u, line.applied = snapshot.u, snapshot.applied
 
@@ -573,7 +579,8 @@ def _plain(leaf: Any) -> bool:
 
 
 @jax.jit
-def _copy(tree: PyTree) -> PyTree:
+def copied(tree: PyTree) -> PyTree:
+    """The same arrays in memory of their own: an update takes that of the old carry for its results."""
     return jax.tree.map(jnp.copy, tree)
 
 

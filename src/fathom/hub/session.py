@@ -84,7 +84,7 @@ class Journal:
     def since(self, seq: int) -> list[bytes]:
         """What came after that number, in order; if some of it is gone, an event says so."""
         found = sorted((s, p) for queue in self._kept.values() for s, p in queue if s > seq)
-        if self.gone > seq:
+        if self.gone > max(seq, 0):
             gap = messages.Event(
                 self.gone, "gap", 0, 0, "the older part of the series is no longer kept", {}, None
             )
@@ -231,8 +231,10 @@ class Session:
         else:
             self._note = (packet.payload.decode(), packet.seq)
 
-    def died(self, code: int | None) -> None:
-        """The trainer is gone: tell the page, and offer it the last snapshot."""
+    def died(self, process: "Process", code: int | None) -> None:
+        """A trainer is gone: tell the page, and offer it the last snapshot."""
+        if self._trainer is not process:
+            return
         self._trainer = None
         link, u = self._note
         data = {"fatal": True, "last": u, "share": link or None}
@@ -312,7 +314,7 @@ class Process:
             await read_packets(self._process.stdout, session)
         code = await self._process.wait()
         if not self._stopped:
-            session.died(code)
+            session.died(self, code)
 
     async def stop(self) -> None:
         """End it by closing its input; by force where that is not enough."""

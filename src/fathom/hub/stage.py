@@ -20,6 +20,7 @@ from fathom.envs.base import Env
 from fathom.envs.host import HostEnv
 from fathom.envs.scene import Circle, Line, Polygon, Scene, Text, Tiles
 from fathom.hub import messages
+from fathom.hub.lab import copied
 from fathom.hub.messages import Shape, Tensor
 from fathom.runs.watch import renderable
 from fathom.train.engine import clock_at
@@ -64,6 +65,7 @@ class Stage:
         self._due = 0.0
         self._moving: np.ndarray | None = None  # which numbers of the view move; None where there is no view
         self._host = _HostStage(self._env, lab.engine.seed) if isinstance(self._env, HostEnv) else None
+        self.take()
         step = getattr(_innermost(self._env), "dt", None)
         self.rate = min(_FASTEST, 1.0 / float(step)) if isinstance(step, float) else _STEPS_PER_SECOND
         if self._host is not None:
@@ -89,6 +91,17 @@ class Stage:
             shapes, [float(x) for x in scene.extent], Tensor.of(row), self._moving.tolist(),
             sorted(_pushes(state)), actions, low, high,
         )  # fmt: skip
+
+    def take(self) -> None:
+        """Take up the present policy: a copy, since training goes on with the original's memory.
+
+        Not while the engine is at work.
+        """
+        lab = self._lab
+        learner = self._of_seed(lab.carry().seeds.learner)
+        self._algorithm = lab.engine.algorithm
+        self._present, self._clock = copied((learner, clock_at(lab.engine, lab.horizon)))
+        self._slots[0].u = lab.line.u
 
     def tick(self, now: float) -> bool:
         """Make the steps that are due; whether there were any."""
@@ -148,8 +161,9 @@ class Stage:
         return [slot.u for slot in found]
 
     def follow(self) -> None:
-        """Take up the environment as it is now: a setting of it may have changed."""
+        """Take up the environment and the policy as they are now: something was changed."""
         self._env = self._lab.line.env
+        self.take()
 
     def close(self) -> None:
         """Release the environment."""
@@ -176,11 +190,7 @@ class Stage:
         raise FathomError(f"actions of {space!r} cannot be given by hand.")
 
     def _step(self, index: int, slot: _Slot) -> None:
-        lab, engine = self._lab, self._lab.engine
-        if index == 0:
-            slot.u = lab.line.u
-        learner = slot.learner if slot.learner is not None else self._of_seed(lab.carry().seeds.learner)
-        algorithm = engine.algorithm
+        learner = slot.learner if slot.learner is not None else self._present
         if slot.over:
             slot.memory, slot.total, slot.steps, slot.over = None, 0.0, 0, False
             slot.episode += 1
@@ -189,9 +199,7 @@ class Stage:
             else:
                 slot.state, slot.obs = self._reset(slot.episode)
         key = numbered(named(self._key, f"act{index}"), jnp.int32(slot.made))
-        action, slot.memory, values = _act(
-            algorithm, learner, slot.memory, slot.obs, key, clock_at(engine, lab.horizon)
-        )
+        action, slot.memory, values = _act(self._algorithm, learner, slot.memory, slot.obs, key, self._clock)
         slot.made += 1
         if index == 0 and self._forced is not None:
             action = jnp.asarray(self._forced)

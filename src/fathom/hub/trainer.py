@@ -7,14 +7,15 @@ output; it ends when its input does, so that it never outlives the server.
 import contextlib
 import os
 import queue
+import signal
 import struct
 import sys
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,8 @@ _CHUNK = 0.012  # seconds of training in a tick as fast as it goes: requests wai
 _DEBT = 2.0  # ticks of training that may be made up for
 _NOTE = 1.0  # seconds between two notes of where the run is
 
+_SPEED = 60.0  # steps a second of a tabular lab: slow enough to see each
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -48,11 +51,14 @@ class Trainer:
         self.lab: Lab | None = None
         self.stage: Stage | None = None
         self.playing = False
-        self.speed: float | None = 60.0  # environment steps of each seed a second; None: as fast as it goes
+        self.speed: float | None = _SPEED  # environment steps of each seed a second; None: as fast as it goes
+        self._tabular = True  # the kind of lab that this speed was meant for
         self.channels: set[str] = set()
         self.hz = messages.HZ
         self._ready: dict[str, Lab] = {}
-        self._sums: dict[int, tuple[int, Sums, Sums]] = {}
+        self._sums: dict[int, tuple[int, int, Sums, Sums]] = {}  # first and last update, of each branch
+        self._aside = ThreadPoolExecutor(1, "fathom-hub-training")
+        self._chunk: Future | None = None  # training of the deep lab that is under way
         self._sent = self._flushed = self._noted = 0.0
         self._due = 0.0  # environment steps owed
         self._last = time.monotonic()
@@ -105,7 +111,9 @@ class Trainer:
         if lab is None:
             self._last = now
             return
-        if self.playing:
+        if self._chunk is not None and self._chunk.done():
+            self._settle()
+        if self.playing and self._chunk is None:
             self._train(lab, now)
         self._last = now
         if self.stage is not None and "view" in self.channels and self.stage.tick(now):
@@ -129,6 +137,8 @@ class Trainer:
 
     def close(self) -> None:
         """Release what runs hold."""
+        self._settle()
+        self._aside.shutdown()
         for lab in [*self._ready.values(), *([self.lab] if self.lab else [])]:
             lab.close()
         if self.stage is not None:
@@ -137,6 +147,8 @@ class Trainer:
     def _answer(self, ask: Any) -> None:
         said = {"id": ask.id, "ok": True, "error": "", "data": {}, "code": None}
         try:
+            if not isinstance(ask, _AT_ONCE):
+                self._settle()
             done = self._handlers[type(ask)](ask)
             if done is None:
                 return
@@ -170,6 +182,9 @@ class Trainer:
         world = lab.world()
         self._plain = world is None or world.plain
         self._pace, self._due, self._rate = 1.0, 0.0, _Rate()
+        if lab.tabular != self._tabular:
+            # An update of the deep lab is thousands of steps: at a pace for the eye none would come.
+            self._tabular, self.speed = lab.tabular, _SPEED if lab.tabular else None
         self.stage = None if lab.tabular else Stage(lab)
         opened = code.opened(lab.recipe)
         self._tell_run(lab, opened)
@@ -471,19 +486,34 @@ class Trainer:
             if n == 0:
                 return
             self._due -= n * steps
-        began = time.monotonic()
-        try:
-            for branch in list(lab.focus):
-                line = lab.lines[branch]
-                u = line.u
-                was = line.applied
-                self._note_series(line, u, *lab.advance(n, branch))
-                if line.applied != was:
-                    self._tell_exact(lab, line)
-        except FathomError as error:
-            self.halt(str(error))
+        if self.stage is None:
+            self._learnt(lab, n, *_advance(lab, n))
             return
-        seconds = max(time.monotonic() - began, 1e-6)
+        # One chunk may take a second: beside it the stage goes on, with the policy of before.
+        self.stage.take()
+        self._chunk = self._aside.submit(_advance, lab, n)
+
+    def _settle(self) -> None:
+        """Wait for the training that is under way, and take up what it gave."""
+        if self._chunk is not None:
+            chunk, self._chunk = self._chunk, None
+            made = chunk.result()
+            assert self.lab is not None
+            self._learnt(self.lab, sum(m.n for m in made[0][:1]), *made)
+            if self.stage is not None:
+                self.stage.take()
+
+    def _learnt(self, lab: Lab, n: int, made: list["_Made"], seconds: float, error: str) -> None:
+        """Take up what a chunk gave."""
+        for one in made:
+            self._note_series(one.line, one.u, one.sums, one.counts)
+            if one.applied:
+                self._tell_exact(lab, one.line)
+        if error:
+            self.halt(error)
+            return
+        steps = lab.engine.plan.steps
+        began = time.monotonic() - seconds
         # A chunk may grow, but not at a bound: what was slow once may have been compiling.
         self._pace = min(max(n * _CHUNK / seconds, self._pace / 2, 1.0), self._pace * 2 + 1)
         self._rate.add(n * steps, began)
@@ -498,12 +528,13 @@ class Trainer:
 
     def _note_series(self, line: Line, u: int, sums: Sums, counts: Sums) -> None:
         if line.id in self._sums:
-            _, old_sums, old_counts = self._sums[line.id]
+            first, _, old_sums, old_counts = self._sums[line.id]
             for name in sums:
                 old_sums[name] = old_sums[name] + sums[name]
                 old_counts[name] = old_counts[name] + counts[name]
+            self._sums[line.id] = (first, line.u, old_sums, old_counts)
         else:
-            self._sums[line.id] = (u, sums, counts)
+            self._sums[line.id] = (u, line.u, sums, counts)
         best = counts.get("episode_return")
         if best is not None and best[0] > 0 and line.id not in self._begun:
             self._begun.add(line.id)
@@ -513,10 +544,9 @@ class Trainer:
 
     def _flush(self, now: float) -> None:
         self._flushed = now
-        for branch, (u, sums, counts) in self._sums.items():
+        for branch, (u, end, sums, counts) in self._sums.items():
             assert self.lab is not None
-            line = self.lab.lines[branch]
-            if line.u <= u or "series" not in self.channels:
+            if end <= u or "series" not in self.channels:
                 continue
             if self.lab.tabular:
                 start = np.asarray(self.lab.look(branch).arrays["v_start"], np.float64)
@@ -525,7 +555,7 @@ class Trainer:
                 messages.Series,
                 branch=branch,
                 u0=u,
-                du=line.u - u,
+                du=end - u,
                 sums={name: Tensor.of(value) for name, value in sums.items()},
                 counts={name: Tensor.of(value) for name, value in counts.items()},
             )
@@ -596,6 +626,36 @@ SHOWN: dict[str, tuple[str, Any]] = {
     "ret": ("agent", "f4"),
     "episode": ("agent", "i4"),
 }
+
+
+class _Made(NamedTuple):
+    """What a chunk of training gave one branch."""
+
+    line: Line
+    u: int
+    n: int
+    applied: bool  # whether changes of the log were made again on the way
+    sums: Sums
+    counts: Sums
+
+
+def _advance(lab: Lab, n: int) -> tuple[list[_Made], float, str]:
+    """Make n updates of each branch in focus: what they gave, seconds, and what went wrong or ""."""
+    made, error, began = [], "", time.monotonic()
+    for branch in list(lab.focus):
+        line = lab.lines[branch]
+        u, was = line.u, line.applied
+        try:
+            sums, counts = lab.advance(n, branch)
+        except FathomError as wrong:
+            error = str(wrong)
+            break
+        made.append(_Made(line, u, n, line.applied != was, sums, counts))
+    return made, max(time.monotonic() - began, 1e-6), error
+
+
+# Requests that need not wait for the training that is under way.
+_AT_ONCE = (messages.Sub, messages.Unsub, messages.Drive, messages.Ping)
 
 
 class _Rate:
@@ -681,13 +741,13 @@ def request(data: bytes) -> bytes:
 
 def main() -> None:
     """The process: messages own the standard output, all else that is printed goes to standard error."""
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    warnings.simplefilter("default")
+    # Ctrl-C in a terminal reaches all processes: the server's end is what ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     first = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     # Not `sys.stdin`: its lock would be held by the reading thread when the interpreter ends.
-    asked = os.fdopen(os.dup(0), "rb", buffering=0)
-    serve(asked, out, first, "--warm" in sys.argv)
+    with os.fdopen(os.dup(1), "wb", buffering=0) as out, os.fdopen(os.dup(0), "rb", buffering=0) as asked:
+        os.dup2(2, 1)
+        serve(asked, out, first, "--warm" in sys.argv)
 
 
 __all__ = ["DEFAULT", "Trainer", "main", "request", "serve"]

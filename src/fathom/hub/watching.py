@@ -217,6 +217,7 @@ class Watching:
                 if name in shown and channel in self._channels:
                     arrays[name] = Tensor.of(shown[name], kind)
         elif self._stage is not None and "view" in self._channels:
+            self._stage.take()
             self._stage.tick(now)
             arrays, picture = self._stage.frame()
         u = engine.update
