@@ -231,7 +231,8 @@ def test_a_session(server: Server, page: Page) -> None:
     missed = page.seq - 5
     again = Page(server.port, server.token, messages.Resume(welcome.session, missed))
     assert again.of(messages.Welcome)[0].resumed
-    numbers = [m.seq for m in again.told if getattr(m, "seq", 0)]
+    again.until(lambda m: getattr(m, "seq", 0) == missed + 5)
+    numbers = [m.seq for m in list(again.told) if getattr(m, "seq", 0)]
     assert numbers == list(range(missed + 1, missed + 6))
     again.close()
 

@@ -124,7 +124,8 @@ class Lab:
         self.lines: dict[int, Line] = {0: line}
         self.focus: list[int] = [0]
         self._next = 1
-        self._exact: tuple[str, Exact | None] | None = None
+        self._exact: tuple[FiniteEnv, float, Exact | None] | None = None  # as last asked for
+        self._world: tuple[FiniteEnv, World] | None = None
         self.warnings: list[str] = []
 
     @staticmethod
@@ -270,7 +271,11 @@ class Lab:
     def world(self, branch: int | None = None) -> World | None:
         """The cells of a finite environment; None in the deep lab."""
         env = finite(self.of(branch).env) if self.tabular else None
-        return None if env is None else world_of(env)
+        if env is None:
+            return None
+        if self._world is None or self._world[0] is not env:
+            self._world = (env, world_of(env))
+        return self._world[1]
 
     def exact(self, branch: int | None = None) -> Exact | None:
         """The values of the best policy, by dynamic programming; None where they are not finite."""
@@ -279,10 +284,10 @@ class Lab:
         if env is None:
             return None
         gamma = float(line.algorithm.gamma)  # pyright: ignore[reportAttributeAccessIssue]
-        key = digest(*(np.asarray(leaf) for leaf in jax.tree.leaves((env, gamma))))
-        if self._exact is None or self._exact[0] != key:
-            self._exact = (key, solve(env, gamma))
-        return self._exact[1]
+        known = self._exact
+        if known is None or known[0] is not env or known[1] != gamma:
+            known = self._exact = (env, gamma, solve(env, gamma))
+        return known[2]
 
     def inspect(
         self,
@@ -337,12 +342,15 @@ class Lab:
             source=source_of(self.algo),
         )
 
-    def learner(self, u: int, branch: int | None = None) -> tuple[PyTree, int]:
-        """The learner's state at a past update, or at the snapshot nearest before where that is far."""
+    def learner(self, u: int, branch: int | None = None) -> PyTree:
+        """The learner's state at a past update; the branch stays where it is."""
         line = self.of(branch)
         self._require_within(line, u)
-        snapshot = line.ladder.before(u, _made(line.log, u, False))
-        return snapshot.carry.seeds.learner, snapshot.u
+        ghost = self._ghost(line)
+        self._go(ghost, u, _made(line.log, u, False), keep=False)
+        learner = copied(self._carry(ghost).seeds.learner)
+        self._leave()
+        return learner
 
     def carry(self, branch: int | None = None) -> PyTree:
         """The whole state of a branch, to be read only, and before it goes on."""

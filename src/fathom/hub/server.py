@@ -268,6 +268,8 @@ class Server:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((HOST, port))
+            # At once: whoever is told the address before the server answers waits, and is not turned away.
+            self._socket.listen(64)
         except OSError as error:
             self._socket.close()
             raise FathomError(

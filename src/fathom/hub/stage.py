@@ -148,17 +148,13 @@ class Stage:
             slot.over = True
 
     def exhibit(self, at: list[int]) -> list[int]:
-        """Put policies of past updates on stage; the updates really shown."""
+        """Put policies of past updates on stage, beside the present one; these updates."""
         if len(at) >= SLOTS:
             raise FathomError(f"{len(at)} policies are more than the stage holds; show up to {SLOTS - 1}.")
         if self._host is not None:
             raise FathomError("past policies are shown on native environments; this one is Gymnasium's.")
-        found = []
-        for u in at:
-            learner, shown = self._lab.learner(u)
-            found.append(_Slot(self._of_seed(learner), shown))
-        self._slots[1:] = found
-        return [slot.u for slot in found]
+        self._slots[1:] = [_Slot(self._of_seed(self._lab.learner(u)), u) for u in at]
+        return list(at)
 
     def follow(self) -> None:
         """Take up the environment and the policy as they are now: something was changed."""
