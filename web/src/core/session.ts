@@ -15,7 +15,7 @@ export interface Notice {
 }
 
 export const linkState = signal<LinkState>("waiting");
-export const version = signal("");
+
 export const run = signal<Run | null>(null);
 export const branches = signal<Branch[]>([]);
 export const focus = signal<number[]>([]);

@@ -447,9 +447,4 @@ function Right() {
   );
 }
 
-export function usePageTitle(text: string): void {
-  useEffect(() => {
-    document.title = text;
-  }, [text]);
-}
 

@@ -30,8 +30,10 @@ export function Settings({ group, first = () => true }: Props) {
   const composed = new Set(now.settings.flatMap((s) => s.fields));
   const mine = now.settings.filter((s) => s.group === group && !composed.has(s.name));
   const live = mine.filter((s) => s.live && s.kind === "float");
-  const shown = live.filter(first);
-  const more = live.filter((s) => !first(s));
+  // Two settings of one symbol side by side would be taken for one another.
+  const wanted = live.filter(first);
+  const shown = wanted.filter((s) => s.symbol === "" || wanted.find((other) => other.symbol === s.symbol) === s);
+  const more = live.filter((s) => !shown.includes(s));
   const fixed = mine.filter((s) => !live.includes(s) && s.kind !== "list");
   const values = valuesNow();
   return (
