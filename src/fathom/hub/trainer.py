@@ -38,6 +38,11 @@ _CHUNK = 0.012  # seconds of training in a tick as fast as it goes: requests wai
 _DEBT = 2.0  # ticks of training that may be made up for
 _NOTE = 1.0  # seconds between two notes of where the run is
 
+_ABLE = (
+    *("open", "sub", "unsub", "play", "pause", "step", "speed"),
+    *("set", "surgery", "fork", "focus", "seek", "share", "ping"),
+)
+
 _SPEED = 60.0  # steps a second of a tabular lab: slow enough to see each
 
 _LENGTH = struct.Struct("<I")
@@ -131,7 +136,7 @@ class Trainer:
         if self.lab is None:
             return 1.0
         staged = self.stage is not None and "view" in self.channels
-        if not (self.playing or staged or self._sums):
+        if not (self.playing or staged or self._sums or self._dirty):
             return 1.0
         return max(0.0, self._last + TICK - now)
 
@@ -223,11 +228,13 @@ class Trainer:
             speed=self.speed,
             code=opened,
         )
-        if line.log:
-            for entry in line.log:
-                self._event(
-                    "set" if entry.op == "set" else "surgery", line, entry.u, "from the link", entry.what
-                )
+        for entry in line.log:
+            if entry.op == "set":
+                self._event("set", line, entry.u, _told(entry.what), {"patch": entry.what})
+            else:
+                args = {name: value for name, value in entry.what.items() if name != "op"}
+                op = entry.what["op"]
+                self._event("surgery", line, entry.u, f"{op} {_told(args)}", {"op": op, "args": args})
 
     def _channels(self, lab: Lab) -> list[str]:
         if not lab.tabular:
@@ -236,21 +243,8 @@ class Trainer:
         return [*found, "traces"] if "trace" in lab.look().arrays else found
 
     def _able(self, lab: Lab) -> list[str]:
-        both = [
-            "open",
-            "sub",
-            "unsub",
-            "play",
-            "pause",
-            "step",
-            "speed",
-            "set",
-            "surgery",
-            "fork",
-            "focus",
-            "seek",
-        ]
-        return [*both, "share", "ping", *(["inspect"] if lab.tabular else ["drive", "exhibit"])]
+        more = ("inspect",) if lab.tabular else ("drive", "exhibit")
+        return [*_ABLE, *more]
 
     def _branches(self, lab: Lab) -> list[Branch]:
         return [Branch(n.id, n.parent, n.at, n.u, n.tip, n.label) for n in lab.lines.values()]
