@@ -1,4 +1,4 @@
-"""A server and a browser for the journeys; each is left out, with the reason, where its tools are not there."""
+"""A server and a browser for the journeys; these are skipped, with the reason, where tools are missing."""
 
 import contextlib
 import os

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,8 @@ def main() -> None:
                 deep(page, given.out)
             else:
                 if name == "home":
-                    ask = page.locator("figcaption b")
-                    driving.until(page, lambda ask=ask: ask.count() and ask.inner_text() > "0.2", "values at the start")
+                    worth = page.locator("figcaption b", has_text=re.compile(r"^0\.[2-9]"))
+                    worth.wait_for()
                     page.get_by_role("button", name="Pause").click()
                 else:
                     page.get_by_role("heading", name="Runs", exact=True).wait_for()

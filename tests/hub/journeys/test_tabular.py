@@ -1,5 +1,6 @@
 """Journeys through the tabular lab, in a real browser, against the real server."""
 
+import itertools
 import os
 import re
 import signal
@@ -117,7 +118,7 @@ def test_the_inspector_adds_up(lab: Any) -> None:
         assert error == pytest.approx(target - before, abs=1e-4)
         assert after == pytest.approx(before + 0.1 * error, abs=1e-4)
     # Newest first, and each begins where the one before it ended.
-    for newer, older in zip(values, values[1:], strict=False):
+    for newer, older in itertools.pairwise(values):
         assert newer[3] == pytest.approx(older[4], abs=1e-4)
     assert "q_learning.py:" in lab.get_by_test_id("inspector").inner_text()
     assert number(told(lab, "q-1")) == pytest.approx(values[0][4], abs=1e-4)
