@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -40,12 +41,12 @@ def test_being_watched_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="the address is read from a pipe")
 def test_a_page_pauses_and_changes_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said, end = os.pipe()
-    started = subprocess.Popen
 
     def with_pipe(words: list[str], **settings: object) -> subprocess.Popen:
-        return started(words, stderr=end, **settings)  # pyright: ignore
+        return subprocess.Popen(words, stderr=end, **settings)  # pyright: ignore
 
-    monkeypatch.setattr("fathom.hub.watching.subprocess.Popen", with_pipe)
+    only_there = SimpleNamespace(Popen=with_pipe, PIPE=subprocess.PIPE)
+    monkeypatch.setattr("fathom.hub.watching.subprocess", only_there)
     agent = _agent(tmp_path / "run")
     watching = Watching(agent, show=False)
     with open(said) as lines:

@@ -22,7 +22,7 @@ import numpy as np
 from fathom.core.errors import FathomError
 from fathom.hub import code, messages
 from fathom.hub.lab import Lab, Line, Look, Sums
-from fathom.hub.messages import Branch, Code, Frame, Tensor
+from fathom.hub.messages import Branch, Code, Exact, Frame, Tensor, World
 from fathom.hub.recipe import Recipe
 from fathom.hub.stage import Stage
 from fathom.hub.wire import Outbox, read_exactly
@@ -183,8 +183,8 @@ class Trainer:
             lab.recipe = recipe
         self._close_lab()
         self.lab, self.playing, self._sums = lab, False, {}
-        self._begun, self._worlds = set(), {}
         world = lab.world()
+        self._begun, self._worlds = set(), {0: _worded(lab.exact(), world)}
         self._plain = world is None or world.plain
         self._pace, self._due, self._rate = 1.0, 0.0, _Rate()
         if lab.tabular != self._tabular:
@@ -365,7 +365,7 @@ class Trainer:
     def _tell_exact(self, lab: Lab, line: Line) -> None:
         if lab.tabular:
             exact, world = lab.exact(line.id), lab.world(line.id)
-            told = f"{exact.v.b if exact else b''!r}{world}"
+            told = _worded(exact, world)
             data = {"exact": messages.plain(exact), "world": messages.plain(world)}
             if told != self._worlds.get(line.id):
                 self._worlds[line.id] = told
@@ -667,6 +667,11 @@ class _Rate:
         if len(self._marks) < 2 or now - self._marks[-1][0] > 1.0:
             return 0.0
         return sum(n for _, n in self._marks[1:]) / max(self._marks[-1][0] - self._marks[0][0], 1e-9)
+
+
+def _worded(exact: Exact | None, world: World | None) -> str:
+    """What of a world has been told, to compare."""
+    return f"{exact.v.b if exact else b''!r}{world}"
 
 
 def _again(ask: Any, later: Any) -> bool:
