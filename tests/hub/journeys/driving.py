@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 PATIENCE = 60.0  # seconds
+COMPILING = 240.0  # seconds in which a program is compiled that nobody has run before
 
 
-def until(page: Any, what: Callable[[], Any], why: str) -> Any:
+def until(page: Any, what: Callable[[], Any], why: str, patience: float = PATIENCE) -> Any:
     """The first answer of `what` that holds; the page's policy forbids waiting by a script of our own."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not (found := what()):
-        assert time.monotonic() < end, f"not within {PATIENCE:g} s: {why}"
+        assert time.monotonic() < end, f"not within {patience:g} s: {why}"
         page.wait_for_timeout(50)
     return found
 
@@ -38,7 +39,7 @@ def frames(page: Any) -> int:
 
 def ready(page: Any) -> Any:
     """Wait for the first picture."""
-    until(page, lambda: frames(page) > 0, "a first frame")
+    until(page, lambda: frames(page) > 0, "a first frame", COMPILING)
     page.get_by_test_id("play").wait_for()
     return page
 

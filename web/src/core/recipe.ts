@@ -44,3 +44,11 @@ export async function start(wish: Partial<Recipe>, moving = !reducedMotion(), by
   }
   return worked;
 }
+
+/** Call `begin` if no run has come by itself soon after the connection stands; what stops waiting. */
+export function unlessOneComes(begin: () => void): () => void {
+  const timer = setTimeout(() => {
+    if (!run.peek()) begin();
+  }, 250);
+  return () => clearTimeout(timer);
+}

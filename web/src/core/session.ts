@@ -47,6 +47,8 @@ export const can = (request: string) => run.value?.can.includes(request) ?? fals
 export const frame = () => frames.get(active.value) ?? null;
 
 let link: Link | null = null;
+/** Whether the notice is of a run that the page opened by itself. */
+let unasked = false;
 let pictureDue = false;
 let slowDue = false;
 
@@ -95,6 +97,7 @@ function takeRun(message: Run): void {
     speed.value = message.speed;
     code.value = { what: "Open", code: message.code };
     busy.value = "";
+    if (unasked) notice.value = null;
   });
   if (message.exact) exacts.set(message.branches[0]?.id ?? 0, [{ u: 0, exact: message.exact, world: null }]);
   slowly();
@@ -234,6 +237,7 @@ export async function open(request: Omit<Extract<Asked, { type: "open" }>, "type
   const reply = await ask({ type: "open", ...request });
   busy.value = "";
   if (reply && !byItself) notice.value = null;
+  unasked = byItself && !reply;
   return reply !== null;
 }
 

@@ -5,20 +5,28 @@ import { useEffect, useState } from "preact/hooks";
 import { api } from "../core/catalogue";
 import { shortcuts } from "../core/keys";
 import { type Comparison, NOTHING, type Results, standalone } from "../core/results";
-import { notice } from "../core/session";
+import { compact } from "../core/format";
+import { notice, open, run } from "../core/session";
 import { ComparisonView } from "../parts/comparison";
 import { Button, Notices } from "../parts/ui";
 
 const served = signal<Comparison | null>(null);
 const dropped = signal<Results[]>([]);
+const recordings = signal<{ path: string; bytes: number }[]>([]);
 
 async function load(): Promise<void> {
   try {
     served.value = { ...NOTHING, ...(await api<Comparison>("compare")) };
+    recordings.value = (await api<{ recordings?: { path: string; bytes: number }[] }>("runs")).recordings ?? [];
   } catch (error) {
     served.value ??= NOTHING;
     notice.value = { text: `The runs could not be read: ${(error as Error).message}`, bad: true };
   }
+}
+
+/** Play a recording as if it happened now. */
+async function replay(file: string): Promise<void> {
+  if (await open({ file })) location.hash = run.value?.kind === "deep" ? "#/deep" : "#/tabular";
 }
 
 async function take(files: Iterable<File>): Promise<void> {
@@ -54,7 +62,7 @@ export function Compare() {
   }, []);
   const data = served.value;
   const all = data ? { ...data, results: [...data.results, ...dropped.value] } : null;
-  const empty = all && !all.rows.length && !all.results.length && !all.errors.length;
+  const empty = all && !recordings.value.length && !all.rows.length && !all.results.length && !all.errors.length;
   return (
     <div
       class={over ? "drop over" : "drop"}
@@ -94,6 +102,25 @@ export function Compare() {
           <p class="soft">Train some and they appear on this page:</p>
           <pre>fathom train ppo CartPole-v1{"\n"}fathom play --out results.json</pre>
         </div>
+      )}
+      {recordings.value.length > 0 && (
+        <section class="card recordings" aria-labelledby="recordings">
+          <header>
+            <h2 id="recordings">Recordings</h2>
+          </header>
+          <ul class="findings">
+            {recordings.value.map((r) => (
+              <li key={r.path} class="row">
+                <code>{r.path}</code>
+                <span class="soft">{compact(r.bytes)} bytes</span>
+                <span class="grow" />
+                <Button look="tiny" icon="play" onClick={() => void replay(r.path)} aria-label={`Play ${r.path}`}>
+                  Play
+                </Button>
+              </li>
+            ))}
+          </ul>
+        </section>
       )}
       {all && !empty && <ComparisonView data={all} page={() => page(all)} />}
     </div>

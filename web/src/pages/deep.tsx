@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { catalogue } from "../core/catalogue";
 import { compact, count, fixed, parse, short } from "../core/format";
 import { type Shortcut, shortcuts } from "../core/keys";
-import { DEEP, type Recipe, recipe, sharing, start } from "../core/recipe";
+import { DEEP, type Recipe, recipe, sharing, start, unlessOneComes } from "../core/recipe";
 import { active, ask, branches, busy, can, events, focus, frames, linkState, run, slow } from "../core/session";
 import { numbers } from "../core/tensor";
 import { drawStage, ratioOf, rowOf } from "../draw/stage";
@@ -54,7 +54,9 @@ export function DeepLab() {
     };
   }, []);
   useEffect(() => {
-    if (linkState.value === "open" && (!now || now.kind !== "deep") && !busy.value && !sharing.value) void startQuickly({});
+    if (linkState.value !== "open" || now?.kind === "deep" || busy.value || sharing.value) return;
+    if (!now) return unlessOneComes(() => void startQuickly({}));
+    if (can("open")) void startQuickly({});
   }, [linkState.value, now === null, sharing.value]);
   useEffect(() => {
     exhibited.value = [];
@@ -99,7 +101,7 @@ export function DeepLab() {
 
 /** A network's updates are many steps each: nobody waits for them at a walking pace. */
 async function startQuickly(wish: Partial<Recipe>): Promise<void> {
-  if (await start({ ...DEEP, ...wish })) void ask({ type: "speed", steps_per_s: null });
+  if (await start({ ...DEEP, ...wish }, undefined, Object.keys(wish).length === 0)) void ask({ type: "speed", steps_per_s: null });
 }
 
 /** Where the stage is trained from: the first branch in focus. */
@@ -166,7 +168,7 @@ function StageCard() {
           </div>
           <div>
             <dt>steps/s</dt>
-            <dd>{frame?.playing ? compact(frame.steps_per_s) : "–"}</dd>
+            <dd>{frame?.playing && frame.steps_per_s > 0 ? compact(frame.steps_per_s) : "–"}</dd>
           </div>
         </dl>
         <h2 id="stage" class="visually-hidden">
@@ -374,7 +376,7 @@ const TABS: { name: string; of: (series: string) => boolean }[] = [
   { name: "Return", of: (s) => /^episode_/.test(s) },
   { name: "Losses", of: (s) => /loss|grad|error/.test(s) },
   { name: "Entropy", of: (s) => /entropy|temperature|epsilon|std|noise/.test(s) },
-  { name: "KL and clipping", of: (s) => /kl|clip|ratio/.test(s) },
+  { name: "KL and clip", of: (s) => /kl|clip|ratio/.test(s) },
   { name: "Values", of: (s) => /(^|_)q|value|explained|target/.test(s) },
 ];
 

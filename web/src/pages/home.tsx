@@ -4,6 +4,7 @@ import { useEffect } from "preact/hooks";
 import { fixed } from "../core/format";
 import { labKeys } from "../parts/toolbar";
 import { shortcuts } from "../core/keys";
+import { unlessOneComes } from "../core/recipe";
 import { busy, can, frames, linkState, playing, run, slow, toggle } from "../core/session";
 import { spread } from "../core/stats";
 import { numbers } from "../core/tensor";
@@ -68,7 +69,7 @@ export function Home() {
   }, []);
   useEffect(() => {
     if (linkState.value !== "open" || now || busy.value) return;
-    void startSlowly();
+    return unlessOneComes(() => void startSlowly());
   }, [linkState.value, now === null]);
   return (
     <>

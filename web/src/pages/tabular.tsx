@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { catalogue } from "../core/catalogue";
 import { compact, count, fixed, short } from "../core/format";
 import { type Shortcut, shortcuts } from "../core/keys";
-import { environmentNow, mapOf, sharing, start, TABULAR } from "../core/recipe";
+import { environmentNow, mapOf, sharing, start, TABULAR, unlessOneComes } from "../core/recipe";
 import { active, ask, branches, busy, can, chosen, events, focus, frames, linkState, run, slow, truthAt } from "../core/session";
 import { spread } from "../core/stats";
 import { numbers } from "../core/tensor";
@@ -86,7 +86,9 @@ export function TabularLab() {
     };
   }, []);
   useEffect(() => {
-    if (linkState.value === "open" && (!now || now.kind !== "tabular") && !busy.value && !sharing.value) void startSlowly();
+    if (linkState.value !== "open" || now?.kind === "tabular" || busy.value || sharing.value) return;
+    if (!now) return unlessOneComes(() => void startSlowly());
+    if (can("open")) void startSlowly();
   }, [linkState.value, now === null, sharing.value]);
   if (!now || now.kind !== "tabular") return <Waiting />;
   if (seed.value >= now.seeds) seed.value = 0;
@@ -395,7 +397,7 @@ function Facts() {
       </div>
       <div>
         <dt>steps/s</dt>
-        <dd>{frame && frame.playing ? compact(frame.steps_per_s) : "–"}</dd>
+        <dd>{frame?.playing && frame.steps_per_s > 0 ? compact(frame.steps_per_s) : "–"}</dd>
       </div>
     </dl>
   );
