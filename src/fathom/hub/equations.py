@@ -113,7 +113,10 @@ def backup(rule: Rule, u: int, step: dict[str, Any]) -> Backup:
     `old` and `new` are the values of the pair before and after; where a learner moves others too, or the
     same value more than once, `new` is not old + α · δ, and the text says so.
     """
-    old, new, follows = step["old"], step["new"], step["following"]
+    old, new = step["old"], step["new"]
+    # An illegal action's value is −∞ in the record; where the episode ended all may be.
+    ended = step["terminated"] and not np.isfinite(step["following"]).all()
+    follows = np.zeros_like(step["following"]) if ended else step["following"]
     table = int(np.argmax(np.abs(new - old))) if len(old) > 1 else 0
     before, after = np.float32(old[table]), np.float32(new[table])
     found = _TARGETS[rule.target](step, table, follows) if rule.target else None
@@ -122,15 +125,14 @@ def backup(rule: Rule, u: int, step: dict[str, Any]) -> Backup:
     target = error = None
     if found is not None:
         symbol, name, ahead = found
-        goes_on = not step["terminated"]
-        target = np.float32(step["reward"]) + (gamma if goes_on else np.float32(0)) * np.float32(ahead)
+        counted = name if not step["terminated"] else f"{name}; the episode ended: not counted"
+        target = np.float32(step["reward"])
+        if not step["terminated"]:
+            target = target + gamma * np.float32(ahead)
         error = target - before
-        terms.append(
-            Term(symbol, name if goes_on else f"{name}; the episode ended: not counted", float(ahead))
-        )
+        terms.append(Term(symbol, counted, float(ahead)))
         terms.append(Term("target", "target", float(target)))
         terms.append(Term("δ", "TD error", float(error)))
-    if np.isfinite(alpha):
         terms.append(Term("α", "step size", float(alpha)))
     value = "V(S)" if follows.shape[-1] == 1 else "Q(S,A)"
     terms += [Term(value, "old value", float(before)), Term(f"{value} new", "new value", float(after))]
@@ -145,7 +147,7 @@ def backup(rule: Rule, u: int, step: dict[str, Any]) -> Backup:
         new=float(after),
         target=None if target is None else float(target),
         td_error=None if error is None else float(error),
-        alpha=float(alpha) if np.isfinite(alpha) else 0.0,
+        alpha=float(alpha) if found is not None else 0.0,
         terms=terms,
         text=_worded(step, found, float(before), float(after), alpha, gamma, error),
     )
@@ -205,7 +207,7 @@ def _worded(
     gamma: Any,
     error: Any,
 ) -> str:
-    if found is None or error is None or not np.isfinite(alpha):
+    if found is None or error is None:
         return f"{_n(old)} → {_n(new)}"
     ahead = "0 (the end)" if step["terminated"] else f"{_n(gamma)}·{_n(found[2])}"
     sum_ = f"{_n(old)} + {_n(alpha)}·[{_n(step['reward'])} + {ahead} − {_n(old)}]"
