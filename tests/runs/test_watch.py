@@ -16,7 +16,7 @@ from fathom.envs.probe.value import ValueProbe
 from fathom.envs.render import draw
 from fathom.envs.toy.corridor import ShortCorridor
 from fathom.envs.wrappers import FlattenObs, TimeLimit
-from fathom.runs.watch import renderable, narrate, record, write_film
+from fathom.runs.watch import narrate, record, renderable, write_film
 
 
 class Countdown(gymnasium.Env):
