@@ -238,6 +238,8 @@ export async function open(request: Omit<Extract<Asked, { type: "open" }>, "type
   busy.value = "";
   if (reply && !byItself) notice.value = null;
   unasked = byItself && !reply;
+  // A run has come by itself meanwhile: what was refused is not missed.
+  if (unasked && run.peek()) notice.value = null;
   return reply !== null;
 }
 

@@ -382,7 +382,7 @@ function Facts() {
     <dl class="facts">
       <div>
         <dt>step</dt>
-        <dd>{count(frame?.u ?? 0)}</dd>
+        <dd>{count((frame?.u ?? 0) * now.steps_per_update)}</dd>
       </div>
       <div>
         <dt>episode</dt>

@@ -1,6 +1,6 @@
 // The large grid: a canvas under a real ARIA grid, with a summary and a table that say the same.
 
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { fixed, short } from "../core/format";
 import { slow } from "../core/session";
@@ -36,14 +36,14 @@ interface Props {
 const held = signal(false);
 
 /** What a cell says to those who do not see it. */
-export function cellText(shape: BoardShape, frame: BoardFrame | null, cell: number, layer: Layer, names: readonly string[]): string {
+export function cellText(shape: BoardShape, frame: BoardFrame | null, cell: number, layer: Layer, names: readonly string[], values: ArrayLike<number>): string {
   const words = [`row ${Math.floor(cell / shape.cols) + 1}, column ${(cell % shape.cols) + 1}`];
   const kind = KIND_NAMES[shape.cells[cell]];
   if (kind) words.push(kind);
   else if (shape.starts[cell] > 0) words.push("start");
   if (shape.letters?.[cell]) words.push(`marked ${shape.letters[cell]}`);
   if (frame && shape.acts[cell]) {
-    const value = layerValues(layer, frame, shape.rows * shape.cols)[cell];
+    const value = values[cell];
     if (Number.isFinite(value)) words.push(`${layer === "value" || layer === "q" ? "value" : (LAYERS.find((l) => l.value === layer)?.says ?? "difference")} ${fixed(value, 3)}`);
     const best = greedy(frame, cell);
     if (best.length && best.length < shape.arrows.length) words.push(`best ${best.map((a) => names[a] ?? a).join(" or ")}`);
@@ -58,7 +58,8 @@ export function Board({ label, shape, frame, layer, known = null, selected = -1,
   const at = useRef(0);
   slow.value;
   const now = frame();
-  const texts = useMemo(() => Array.from({ length: cells }, (_, i) => cellText(shape, now, i, layer, names)), [slow.value, shape, layer, names]);
+  const values = now ? layerValues(layer, now, cells) : [];
+  const texts = Array.from({ length: cells }, (_, i) => cellText(shape, now, i, layer, names, values));
   const stage = useRef<HTMLDivElement>(null);
   useEffect(() => {
     const style = stage.current?.style;
