@@ -25,10 +25,11 @@ export function Inspector({ world, algo, state, cell, seed, seeds, onClose }: Pr
   const [action, setAction] = useState<number | null>(null);
   const [editing, setEditing] = useState<{ action: number; text: string } | null>(null);
   const branch = active.value;
-  const u = frames.get(branch)?.u ?? 0;
+  const frame = frames.get(branch);
   slow.value;
   // Asked anew when the state has moved on, at most a few times a second.
-  const due = `${branch}/${state}/${seed}/${action}/${u}`;
+  // The fingerprint tells of edits too, which move nothing on.
+  const due = `${branch}/${state}/${seed}/${action}/${frame?.u}/${frame?.hash}`;
   const [asked, setAsked] = useState("");
   useEffect(() => {
     if (asked === due) return;
