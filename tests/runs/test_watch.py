@@ -16,7 +16,7 @@ from fathom.envs.probe.value import ValueProbe
 from fathom.envs.render import draw
 from fathom.envs.toy.corridor import ShortCorridor
 from fathom.envs.wrappers import FlattenObs, TimeLimit
-from fathom.runs.watch import _renderable, narrate, record, write_film
+from fathom.runs.watch import narrate, record, renderable, write_film
 
 
 class Countdown(gymnasium.Env):
@@ -110,12 +110,12 @@ def test_a_gymnasium_episode_is_filmed_whole_and_without_the_next():
 
 def test_what_is_filmed_is_the_environment_that_was_given():
     lake = gymnasium.make("FrozenLake-v1", is_slippery=False, map_name="8x8")
-    made = _renderable(as_env(lake, "gymnasium"))
+    made = renderable(as_env(lake, "gymnasium"))
     assert made.render_mode == "rgb_array"
     assert made.spec.kwargs["is_slippery"] is False
     assert made.unwrapped.desc.shape == (8, 8)
     flat = gymnasium.wrappers.FlattenObservation(gymnasium.make("CartPole-v1"))
-    assert type(_renderable(as_env(flat, "gymnasium"))) is type(flat)
+    assert type(renderable(as_env(flat, "gymnasium"))) is type(flat)
 
 
 def test_a_film_is_written(tmp_path):

@@ -18,6 +18,13 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval": ("fathom.cli.results", "RUN", "evaluate a trained run on fresh episodes"),
     "watch": ("fathom.cli.results", "RUN [-o FILE]", "show the trained policy, or film it (.gif, .mp4)"),
     "plot": ("fathom.cli.results", "RUN... -o FILE", "draw learning curves (.png, .svg, .pdf)"),
+    "hub": ("fathom.cli.hub", "[RUNS]", "open the live page: see a run learn, poke, rewind and fork it"),
+    "play": ("fathom.cli.hub", "[--policy P]", "short rollouts on the classic tasks, to results.json"),
+    "dashboard": (
+        "fathom.cli.hub",
+        "RUN|RESULTS... -o FILE",
+        "compare runs and results in one HTML file",
+    ),
     "reproduce": (
         "fathom.cli.reproduce",
         "LIST|NAME...",

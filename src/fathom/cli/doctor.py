@@ -37,6 +37,7 @@ _EXTRAS = {
     "envpool": ("envpool", "Atari games in C++ threads"),
     "classic": ("pygame", "Gymnasium's own rendering"),
     "video": ("imageio_ffmpeg", "films as .mp4"),
+    "hub": ("msgpack", "the live page"),
 }
 
 Verdict = Literal["ok", "note", "bad"]

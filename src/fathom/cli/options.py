@@ -26,6 +26,8 @@ class TrainOptions:
     out: Path | None = None  # the run's folder; by default runs/<algorithm>-<environment>-<time>
     json: Annotated[bool, Switch] = False  # write the summary, and nothing else, to standard output as JSON
     quiet: Annotated[bool, Switch] = False  # show no progress
+    watch: Annotated[bool, Switch] = False  # show this very run on the live page (extra `hub`)
+    record: Annotated[bool, Switch] = False  # with --watch: keep what was shown, as stream.rlog in the folder
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,38 @@ class PlotOptions:
     out: OutFile  # the picture to write: .png, .svg or .pdf
     metric: str = "episode_return"  # what to draw; an unknown name lists the known ones
     smoothing: float = 0.03  # part of the run to average each point over; 0 to 1
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """What to serve."""
+
+    runs: tyro.conf.Positional[Path | None] = None  # folder of runs, recordings and results to open
+    port: int = 0  # of this machine; 0 takes a free one
+    share: str | None = None  # open what a share link shows: its text, or the whole address
+    record: Path | None = None  # keep what the first page is shown in this file, an .rlog
+    browser: bool = True  # open the page in the browser; without, only print its address
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """What to play."""
+
+    episodes: int = 10  # episodes of each environment
+    max_steps: int = 500  # steps at which an episode is cut
+    policy: str = (
+        "auto"  # random; auto: the sign of the velocity on MountainCar, else random; or a run's folder
+    )
+    out: OutFile = Path("results.json")  # the file to write
+    seed: int = 0  # chooses the episodes
+
+
+@dataclass(frozen=True)
+class DashboardOptions:
+    """What to compare."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]]  # folders of runs and results files
+    out: OutFile = Path("dashboard.html")  # the page to write
 
 
 @dataclass(frozen=True)

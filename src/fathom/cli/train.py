@@ -164,7 +164,14 @@ def _train(name: str, env: str, made_from: Any, given: Any, preset: Preset | Non
     seeds = f"{options.seeds} seed{'s' if options.seeds > 1 else ''}"
     _say(f"{name} on {env}, {agent.backend} · {seeds} · {options.steps:,} steps each · {out}", options.quiet)
     _say(_describe_preset(preset, options.preset), options.quiet)
-    return _learn(agent, options.steps, out, options.episodes, options.json, options.quiet)
+    watching = []
+    if options.watch:
+        from fathom.hub.watching import Watching
+
+        watching.append(Watching(agent, out / "stream.rlog" if options.record else None))
+    elif options.record:
+        raise FathomError("--record keeps what the page shows; give --watch with it.")
+    return _learn(agent, options.steps, out, options.episodes, options.json, options.quiet, watching)
 
 
 def _describe_preset(preset: Preset | None, chosen: str) -> str:
@@ -190,15 +197,28 @@ def _default_folder(name: str, env: str) -> Path:
     return path
 
 
-def _learn(agent: Any, steps: int | None, out: Path, episodes: int, as_json: bool, quiet: bool) -> int:
+def _learn(
+    agent: Any,
+    steps: int | None,
+    out: Path,
+    episodes: int,
+    as_json: bool,
+    quiet: bool,
+    watching: Sequence[Any] = (),
+) -> int:
     from fathom.cli.progress import showing
 
     try:
-        with contextlib.closing(agent):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(agent))
+            for watch in watching:
+                stack.enter_context(contextlib.closing(watch))
             if agent.engine.told:
                 _say(f"{agent.engine.told} (--workers decides otherwise)", quiet)
-            with showing(quiet) as listeners:
-                agent.learn(steps, listeners=listeners)
+            with showing(quiet) as shown:
+                listeners = [*shown, *watching]
+                # A page wants news more often than a terminal.
+                agent.learn(steps, listeners=listeners, chunk_seconds=0.1 if watching else 0.5)
                 for listener in listeners:
                     listener.phase("evaluate", f"{episodes} episodes of each seed")
                 summary = agent.summary(episodes)

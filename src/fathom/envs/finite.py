@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from fathom.core.module import lift
 from fathom.core.spaces import Discrete
 from fathom.core.types import TimeStep
 from fathom.envs import chance
@@ -89,9 +90,7 @@ def mdp_of(env: FiniteEnv) -> MDP:
 
     Probabilities are computed in float32 and made to sum to 1 in float64.
     """
-    states = jnp.arange(env.num_states, dtype=jnp.int32)
-    actions = jnp.arange(env.num_actions, dtype=jnp.int32)
-    listed = jax.jit(jax.vmap(jax.vmap(env.outcomes, (None, 0)), (0, None)))(states, actions)
+    listed = _listed(lift(env))
     prob, start = np.asarray(listed.prob, np.float64), np.asarray(env.start(), np.float64)
     return MDP(
         prob / prob.sum(axis=-1, keepdims=True),
@@ -100,6 +99,14 @@ def mdp_of(env: FiniteEnv) -> MDP:
         np.asarray(listed.terminated),
         start / start.sum(),
     )
+
+
+@jax.jit
+def _listed(env: FiniteEnv) -> Outcomes:
+    """`outcomes` of every state and action; a program that serves however an environment is repainted."""
+    states = jnp.arange(env.num_states, dtype=jnp.int32)
+    actions = jnp.arange(env.num_actions, dtype=jnp.int32)
+    return jax.vmap(jax.vmap(env.outcomes, (None, 0)), (0, None))(states, actions)
 
 
 def _draw(prob: Float[Array, " outcome"], uniform: Float[Array, ""]) -> Int[Array, ""]:

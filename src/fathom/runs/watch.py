@@ -302,7 +302,7 @@ def _record_host(
     agent: Any, episodes: int, seed_index: int, max_steps: int, key: jax.Array
 ) -> tuple[list[Frame], float]:
     task = agent.env.task
-    made = _renderable(task)
+    made = renderable(task)
     fps = float(made.metadata.get("render_fps") or _FPS)
     made.close()
     frames: list[Frame] = []
@@ -351,10 +351,10 @@ def _filmed(env: HostEnv, frames: list[Frame]) -> Any:
             frames.append(_rendered(self.env, env.id))
             return result
 
-    return Filmed(_renderable(env))
+    return Filmed(renderable(env))
 
 
-def _renderable(env: HostEnv) -> Any:
+def renderable(env: HostEnv) -> Any:
     """A new environment that renders to arrays."""
     import gymnasium
 
