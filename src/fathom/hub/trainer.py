@@ -138,6 +138,8 @@ class Trainer:
         staged = self.stage is not None and "view" in self.channels
         if not (self.playing or staged or self._sums or self._dirty):
             return 1.0
+        if self.playing and self.speed is None and self.stage is None:
+            return 0.0
         return max(0.0, self._last + TICK - now)
 
     def close(self) -> None:

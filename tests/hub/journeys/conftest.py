@@ -136,7 +136,12 @@ def visit(browser: Any, hub: Hub) -> Iterator[Callable[..., Any]]:
     contexts: list[Any] = []
 
     def go(
-        fragment: str = "#/tabular", *, address: str = "", quiet: bool = False, expected: str = "", **options: Any
+        fragment: str = "#/tabular",
+        *,
+        address: str = "",
+        quiet: bool = False,
+        expected: str = "",
+        **options: Any,
     ) -> Any:
         context = browser.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
         context.set_default_timeout(SETTLE)
