@@ -119,7 +119,7 @@ class Game(Env):
         like = jax.eval_shape(stage, given)
 
         def branch(given: PyTree) -> PyTree:
-            return jax.lax.cond(self.sticky >= 0.0, stage, never, given)
+            return jax.lax.cond(self.sticky > -jnp.inf, stage, never, given)
 
         def never(given: PyTree) -> PyTree:
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
