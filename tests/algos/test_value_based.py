@@ -393,7 +393,7 @@ OPTIMAL = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in ("rainbow", "pqn") else pytest.mark.slow) for n in ON_PROBES]
+    "name", [pytest.param(n, marks=() if n == "pqn" else pytest.mark.slow) for n in ON_PROBES]
 )
 def test_probes_are_learnt(name):
     """Values of the first three to 0.15; actions of the last two, which are worth 1 or −1."""
