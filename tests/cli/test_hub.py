@@ -67,3 +67,32 @@ def test_the_hub_prints_an_address_that_answers(tmp_path: Path) -> None:
             assert page.status == 200
         hub.terminate()
         hub.communicate(timeout=60)
+
+
+WITHOUT = """
+import sys
+for name in ("msgpack", "starlette", "uvicorn", "websockets"):
+    sys.modules[name] = None
+from fathom.cli import main
+code = main(sys.argv[1:])
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["hub"], ["train", "q_learning", "Grid5x5-v0", "--steps", "400", "--watch"]],
+    ids=["hub", "watch"],
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT, *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "pip install 'fathom-rl[hub]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_lab_needs_no_extra() -> None:
+    lines = WITHOUT.split("from fathom.cli")[0] + "from fathom.hub import Lab, Recipe\nprint(Lab, Recipe)"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

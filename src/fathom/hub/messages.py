@@ -13,7 +13,6 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import msgpack
 import numpy as np
 
 from fathom.core.errors import FathomError, nearest
@@ -500,6 +499,8 @@ _NAMES = {kind: name for name, kind in (REQUESTS | MESSAGES).items()}
 
 def encode(message: Any) -> bytes:
     """A message as bytes."""
+    import msgpack
+
     packed = msgpack.packb({"type": _NAMES[type(message)], **plain(message)}, use_bin_type=True)
     assert packed is not None
     return packed
@@ -507,6 +508,8 @@ def encode(message: Any) -> bytes:
 
 def decode(data: Any, known: dict[str, type] = REQUESTS, limit: int = REQUEST_BYTES) -> Any:
     """The message that bytes hold; BadMessage, with what is wrong, where they hold none of `known`."""
+    import msgpack
+
     if not isinstance(data, bytes | bytearray | memoryview):
         raise BadMessage(f"a message is binary msgpack; got {type(data).__name__}.")
     if len(data) > limit:
@@ -533,6 +536,8 @@ def kind_of(payload: bytes) -> str:
 
 def request_id(data: Any) -> int:
     """The id of a request that could not be read, so that the answer finds it; 0 where it has none."""
+    import msgpack
+
     try:
         found = msgpack.unpackb(bytes(data)[:REQUEST_BYTES], raw=False)
         number = found.get("id", 0)
