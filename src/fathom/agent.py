@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -34,7 +33,7 @@ from fathom.runs.metrics import MetricsWriter
 from fathom.train import runtime
 from fathom.train.engine import Engine, HostEngine, NonFinite, clock_at, make_engine, require_countable
 from fathom.train.evaluate import STEP_CAP, Evaluation, evaluate
-from fathom.train.memory import human
+from fathom.train.memory import Where, human
 from fathom.train.report import Listener, Report
 
 Backend = Literal["auto", "native", "gymnasium"]
@@ -61,13 +60,16 @@ class Agent:
         out: str | Path | None = None,
         preset: str = "auto",
         workers: Literal["auto", "in-process", "subprocess"] = "auto",
+        replay: Literal["auto", "device", "host"] = "auto",
     ) -> None:
         """Put them together; nothing is compiled yet.
 
         `algorithm` is an instance, taken as it is, or a name ("ppo") or class, to which the preset for this
         environment is applied: `preset` is "auto", "none" or a preset's name. `env` is an id, an environment
         of ours or of Gymnasium, or a constructor of either. Seeds seed, …, seed + seeds − 1 are trained side
-        by side. With `out` the run is kept in that folder. `workers` says where Gymnasium environments run.
+        by side. With `out` the run is kept in that folder. `workers` says where Gymnasium environments run,
+        and `replay` where the observations of their replay are kept: by default on the device, and in the
+        host's memory where only that can hold them. What is learnt does not depend on either.
 
         Raises FathomError for unknown names, and for settings or spaces that do not fit.
         """
@@ -89,6 +91,7 @@ class Agent:
         self._predictions = 0
         self._parent: dict[str, Any] | None = None  # of a fork: the run and update that it left from
         self._workers: Workers = workers
+        self._replay: Where = replay
         self._engine: Engine | None = None
         self._folder: RunFolder | None = None
         self._known: set[int] = set()  # the updates of the folder's checkpoints that are this agent's past
@@ -105,7 +108,7 @@ class Agent:
         return self._engine
 
     def _make_engine(self) -> Engine:
-        return make_engine(self.algorithm, self.env, self.seeds, self.seed, self._workers)
+        return make_engine(self.algorithm, self.env, self.seeds, self.seed, self._workers, self._replay)
 
     @property
     def env_steps(self) -> int:
@@ -147,6 +150,7 @@ class Agent:
             hear = [*listeners, *([MetricsWriter(folder)] if folder else [])]
             stopped = stack.enter_context(_interruptible())
             replay = f"replay takes {human(engine.replay_bytes)}" if engine.replay_bytes else ""
+            replay += " of the host's memory" if engine.plan.apart else ""
             _tell(hear, "compile", replay)
             engine.compile(self.horizon)
             self.compile_seconds += engine.compile_seconds
@@ -377,7 +381,8 @@ class Agent:
         self.engine.require_whole()
         twin = self._twin(out)
         engine = twin._make_engine()
-        engine.carry = jax.tree.map(jnp.copy, self.engine.carry)
+        # Also NumPy's arrays, as what they are: a replay in the host's memory stays there.
+        engine.carry = jax.tree.map(lambda x: x.copy(), self.engine.carry)
         warning = engine.restore(self.engine.snapshot())
         if warning:
             warnings.warn(warning, stacklevel=2)
@@ -387,7 +392,7 @@ class Agent:
     def _twin(self, out: str | Path | None) -> "Agent":
         twin = Agent(
             self.algorithm, self.given_env, seeds=self.seeds, seed=self.seed, out=out, workers=self._workers,
-            backend=self.backend,  # pyright: ignore[reportArgumentType]
+            replay=self._replay, backend=self.backend,  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
         twin.preset, twin.horizon = self.preset, self.horizon
         twin._parent = {"run": str(self.out) if self.out else None, "update": self.engine.update}
@@ -420,21 +425,33 @@ class Agent:
         return self._folder.read_interventions() if self._folder else list(self._interventions)
 
     @classmethod
-    def load(cls, path: str | Path, env: Any = None, workers: Workers | None = None) -> "Agent":
+    def load(
+        cls,
+        path: str | Path,
+        env: Any = None,
+        workers: Workers | None = None,
+        replay: Where | None = None,
+    ) -> "Agent":
         """The agent of a run folder, as its newest intact checkpoint has it.
 
-        `env` is needed where the run's environment was an object of the user's own. `workers` is as the run
-        was made, unless it is given. The folder is not written to: see `resume`.
+        `env` is needed where the run's environment was an object of the user's own. `workers` and `replay`
+        are as the run was made, unless they are given. The folder is not written to: see `resume`.
         """
-        return cls._load(path, env, workers)
+        return cls._load(path, env, workers, replay)
 
     @classmethod
-    def resume(cls, path: str | Path, env: Any = None, workers: Workers | None = None) -> "Agent":
+    def resume(
+        cls,
+        path: str | Path,
+        env: Any = None,
+        workers: Workers | None = None,
+        replay: Where | None = None,
+    ) -> "Agent":
         """The agent of a run folder, to go on in that folder: `learn()` finishes its horizon.
 
-        `env` and `workers` are as in `load`.
+        `env`, `workers` and `replay` are as in `load`.
         """
-        agent = cls._load(path, env, workers)
+        agent = cls._load(path, env, workers, replay)
         agent.out = Path(path)
         agent._folder = RunFolder.open(path)
         agent._known = set(agent._folder.checkpoints())
@@ -446,7 +463,7 @@ class Agent:
         return agent
 
     @classmethod
-    def _load(cls, path: str | Path, env: Any, workers: Workers | None) -> "Agent":
+    def _load(cls, path: str | Path, env: Any, workers: Workers | None, replay: Where | None) -> "Agent":
         folder = RunFolder.open(path)
         run = folder.run
         agent = cls(
@@ -456,6 +473,7 @@ class Agent:
             seed=run["seed"],
             backend=run["backend"],
             workers=workers or run.get("workers", "auto"),
+            replay=replay or run.get("replay", "auto"),
         )
         agent.env_id = run["env"]["id"]
         agent.preset = presets.named(run["preset"]) if run.get("preset") else None
@@ -504,7 +522,7 @@ class Agent:
             horizon=self.horizon * self.engine.plan.steps,
             preset=self.preset.name if self.preset else None,
         )
-        described["workers"] = self._workers
+        described |= {"workers": self._workers, "replay": self._replay}
         return described | ({"parent": self._parent} if self._parent else {})
 
     def _save_checkpoint(self, folder: RunFolder) -> None:

@@ -21,6 +21,7 @@ class TrainOptions:
     seed: int = 0  # the first seed; the others follow it
     backend: Literal["auto", "native", "gymnasium"] = "auto"  # which version of the environment
     workers: Literal["auto", "in-process", "subprocess"] = "auto"  # where Gymnasium environments are stepped
+    replay: Literal["auto", "device", "host"] = "auto"  # where replay of what they show is kept
     preset: str = "auto"  # tuned settings to start from: auto, none, or a name from `fathom list presets`
     episodes: int = 100  # episodes of each seed in the evaluation at the end
     out: Path | None = None  # the run's folder; by default runs/<algorithm>-<environment>-<time>
@@ -37,6 +38,7 @@ class ResumeOptions:
     run: Run  # folder of the run
     steps: int | None = None  # environment steps of each seed to go on for; by default what is left
     workers: Literal["auto", "in-process", "subprocess"] | None = None  # where to step; by default as before
+    replay: Literal["auto", "device", "host"] | None = None  # where replay is kept; by default as before
     episodes: int = 100  # episodes of each seed in the evaluation at the end
     json: Annotated[bool, Switch] = False  # write the summary, and nothing else, to standard output as JSON
     quiet: Annotated[bool, Switch] = False  # show no progress

@@ -68,7 +68,7 @@ def run_resume(arguments: Sequence[str]) -> int:
     folder = RunFolder.open(options.run)
     if options.episodes < 1:
         raise FathomError(f"episodes is {options.episodes}; evaluate at least 1.")
-    agent = Agent.resume(options.run, workers=options.workers)
+    agent = Agent.resume(options.run, workers=options.workers, replay=options.replay)
     finished = agent.engine.update >= agent.horizon
     if finished and options.steps is None and (summary := folder.read_summary()) is not None:
         _say(f"the run is finished at {agent.env_steps:,} steps; to train on, add --steps.")
@@ -158,6 +158,7 @@ def _train(name: str, env: str, made_from: Any, given: Any, preset: Preset | Non
         seed=options.seed,
         backend=options.backend,
         workers=options.workers,
+        replay=options.replay,
         out=out,
     )
     agent.preset = preset
@@ -215,6 +216,8 @@ def _learn(
                 stack.enter_context(contextlib.closing(watch))
             if agent.engine.told:
                 _say(f"{agent.engine.told} (--workers decides otherwise)", quiet)
+            if agent.engine.replay_told:
+                _say(f"{agent.engine.replay_told} (--replay decides otherwise)", quiet)
             with showing(quiet) as shown:
                 listeners = [*shown, *watching]
                 # A page wants news more often than a terminal.

@@ -1,6 +1,6 @@
 """The values that pass between environments, loops and algorithms."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -134,9 +134,28 @@ class Metric(eqx.Module):
         return Metric(self.sum + other.sum, self.count + other.count)
 
 
+class Stack(eqx.Module):
+    """What observations are that join the newest frames of their episode, so that a frame need be kept once.
+
+    The environment vouches for it: each step drops the oldest frame and adds one. A mask is not stacked.
+    """
+
+    num: int = eqx.field(static=True)  # frames in an observation
+    axis: int = eqx.field(static=True)  # along which they are joined, oldest first; below 0: from the last
+    # What stands before an episode's first frame: that frame again, or zeros.
+    padding: Literal["repeat", "zero"] = eqx.field(static=True, default="repeat")
+
+    def __check_init__(self) -> None:
+        if self.num < 1 or self.axis >= 0:
+            raise ValueError(
+                f"a stack of {self.num} along axis {self.axis}; give at least 1, and one below 0"
+            )
+
+
 class EnvSpec(eqx.Module):
     """What an algorithm may know of an environment before it meets it."""
 
     obs_space: Any
     action_space: Any
     id: str = eqx.field(static=True, default="")
+    stack: Stack | None = None  # how observations are made of frames, where that is known

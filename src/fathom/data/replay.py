@@ -1,6 +1,9 @@
 """A replay buffer on the device: a ring of arrays whose position is kept outside, for all seeds alike."""
 
+import dataclasses
 import math
+from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,8 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from fathom.core import spaces
-from fathom.core.types import Batch, EnvSpec, Obs, Prioritisation, Rollout
-from fathom.data import sum_tree
+from fathom.core.types import Action, Batch, EnvSpec, Obs, Prioritisation, Rollout, Stack
+from fathom.data import frames, sum_tree
+from fathom.data.frames import Frames
 from fathom.data.sum_tree import SumTree
 
 _LEAST = 1e-6  # added to every priority, so that none is 0: ε of Schaul et al. 2016
@@ -19,15 +23,16 @@ class Replay(eqx.Module):
     """The newest transitions of each environment; every leaf is [row, env, ...].
 
     Both s_t and the observation reached from it are kept, so that the end of an episode, a truncation and
-    the wrap of the ring need no exceptions.
+    the wrap of the ring need no exceptions. Of stacks of frames each frame is kept once: see `Frames`. Where
+    observations are kept elsewhere (see `store.Store`) they are None here.
     """
 
-    obs: Obs
+    obs: Obs | Frames | None
     action: PyTree
     reward: Float[Array, "... row env"]
     terminated: Bool[Array, "... row env"]
     truncated: Bool[Array, "... row env"]
-    final_obs: Obs
+    final_obs: Obs | None
     tree: SumTree | None = None  # p^α of the transition that starts in each [row, env], in a row; or uniform
 
 
@@ -43,29 +48,47 @@ def rows_needed(buffer_size: int, num_envs: int, rows_per_write: int) -> int:
     return math.ceil(buffer_size / (num_envs * rows_per_write)) * rows_per_write
 
 
-def init(spec: EnvSpec, rows: int, num_envs: int, prioritized: bool = False) -> Replay:
-    """An empty buffer."""
+def init(spec: EnvSpec, rows: int, num_envs: int, prioritized: bool = False, within: bool = True) -> Replay:
+    """An empty buffer; without its observations unless they are to be kept `within` it."""
 
     def ring(x: Array) -> Array:
         return jnp.zeros((rows, num_envs, *x.shape), x.dtype)
 
-    obs = spaces.zeros(spec.obs_space)
+    obs, final_obs = None, None
+    if spec.stack is not None:
+        obs = frames.init(spec, rows, num_envs, within)
+    elif within:
+        obs = jax.tree.map(ring, spaces.zeros(spec.obs_space))
+        final_obs = jax.tree.map(ring, spaces.zeros(spec.obs_space))
     flags = jnp.zeros((rows, num_envs), jnp.bool_)
     return Replay(
-        obs=jax.tree.map(ring, obs),
+        obs=obs,
         action=jax.tree.map(ring, spaces.zeros(spec.action_space)),
         reward=jnp.zeros((rows, num_envs)),
         terminated=flags,
         truncated=jnp.copy(flags),
-        final_obs=jax.tree.map(ring, obs),
+        final_obs=final_obs,
         tree=sum_tree.init(rows * num_envs) if prioritized else None,
     )
 
 
-def nbytes(spec: EnvSpec, rows: int, num_envs: int, prioritized: bool = False) -> int:
+def nbytes(spec: EnvSpec, rows: int, num_envs: int, prioritized: bool = False, within: bool = True) -> int:
     """Bytes that `init` would take, known without taking them."""
-    shapes = jax.eval_shape(lambda: init(spec, rows, num_envs, prioritized))
+    shapes = jax.eval_shape(lambda: init(spec, rows, num_envs, prioritized, within))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+
+
+def observations(replay: Replay) -> PyTree:
+    """The arrays of observations: what makes a replay large. None for those that are kept elsewhere."""
+    return replay.obs.kept if isinstance(replay.obs, Frames) else (replay.obs, replay.final_obs)
+
+
+def with_observations(replay: Replay, arrays: PyTree) -> Replay:
+    """The replay with these for its `observations`; with None they are elsewhere."""
+    if isinstance(replay.obs, Frames):
+        return eqx.tree_at(lambda r: r.obs.kept, replay, arrays, is_leaf=lambda x: x is None)
+    obs, final_obs = (None, None) if arrays is None else arrays
+    return dataclasses.replace(replay, obs=obs, final_obs=final_obs)
 
 
 def add(replay: Replay, rollout: Rollout, ring: Ring, n_step: int = 1) -> Replay:
@@ -73,25 +96,65 @@ def add(replay: Replay, rollout: Rollout, ring: Ring, n_step: int = 1) -> Replay
 
     With priorities, those transitions whose n-step window is complete with it get the greatest there was.
     """
-    fresh = Replay(
-        rollout.obs,
-        rollout.action,
-        rollout.reward,
-        rollout.terminated,
-        rollout.truncated,
-        rollout.final_obs,
-    )
+    replay, place = add_rows(replay, rollout, ring, n_step)
+    if isinstance(replay.obs, Frames):
+        full = ring.filled == replay.reward.shape[0]
+        obs = frames.write(replay.obs, rollout.obs, rollout.final_obs, ring.cursor, full, place)
+        return eqx.tree_at(lambda r: r.obs, replay, obs)
+    old = (replay.obs, replay.final_obs)
+    fresh = jax.tree.map(partial(_write, ring), old, (rollout.obs, rollout.final_obs))
+    return eqx.tree_at(lambda r: (r.obs, r.final_obs), replay, fresh)
 
-    def write(old: Array, new: Array) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), ring.cursor, axis=0)
 
-    plain = eqx.tree_at(lambda r: r.tree, replay, None, is_leaf=lambda x: x is None)
-    written = jax.tree.map(write, plain, fresh)
-    if replay.tree is None:
-        return written
+def add_rows(
+    replay: Replay, rollout: Rollout, ring: Ring, n_step: int = 1
+) -> tuple[Replay, Int[Array, "time env"]]:
+    """`add`, but for the observations; the places of frames that `frames.mark` tells, 0 where it need not."""
     written_rows, num_envs = rollout.reward.shape
+    fresh: tuple[Action, Array, Array, Array]
+    fresh = (rollout.action, rollout.reward, rollout.terminated, rollout.truncated)
+    rows = lambda r: (r.action, r.reward, r.terminated, r.truncated)  # noqa: E731
+    written = eqx.tree_at(rows, replay, jax.tree.map(partial(_write, ring), rows(replay), fresh))
+    place = jnp.zeros((written_rows, num_envs), jnp.int32)
+    if isinstance(replay.obs, Frames):
+        marked, place = frames.mark(replay.obs, rollout.terminated, rollout.truncated, ring.cursor)
+        written = eqx.tree_at(lambda r: r.obs, written, marked)
+    if replay.tree is None:
+        return written, place
     tree = _admit(replay.tree, ring, written_rows, num_envs, replay.reward.shape[0], n_step)
-    return eqx.tree_at(lambda r: r.tree, written, tree, is_leaf=lambda x: x is None)
+    return eqx.tree_at(lambda r: r.tree, written, tree), place
+
+
+def _write(ring: Ring, old: Array, new: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), ring.cursor, axis=0)
+
+
+def cut(replay: Replay, ring: Ring) -> tuple[Replay, Int[Array, " env"]]:
+    """The replay where the episodes under way are given up: they count as truncated in the newest row.
+
+    Also the place that the frame reached there has now, as `frames.cut` tells, 0 where there are no frames.
+    """
+    rows, num_envs = replay.reward.shape
+    last = (ring.cursor - 1) % rows
+    place = jnp.zeros(num_envs, jnp.int32)
+    if isinstance(replay.obs, Frames):
+        # Before the first row there is none whose episode could go on.
+        going = ~(replay.terminated[last] | replay.truncated[last]) & (ring.filled > 0)
+        obs, place = frames.cut(replay.obs, last, going)
+        if obs.kept is not None:
+            obs = frames.move(obs, place)
+        replay = eqx.tree_at(lambda r: r.obs, replay, obs)
+    return eqx.tree_at(lambda r: r.truncated, replay, replay.truncated.at[last].set(True)), place
+
+
+def clear(replay: Replay, ring: Ring) -> Replay:
+    """The replay for a ring that is emptied: nothing in it is drawn, and episodes under way go on."""
+    if isinstance(replay.obs, Frames):
+        replay = eqx.tree_at(lambda r: r.obs, replay, frames.clear(replay.obs, ring.cursor, ring.filled))
+    if replay.tree is None:
+        return replay
+    levels = jax.tree.map(jnp.zeros_like, replay.tree.levels)
+    return eqx.tree_at(lambda r: r.tree.levels, replay, levels)
 
 
 def _admit(tree: SumTree, ring: Ring, written: int, num_envs: int, rows: int, n_step: int) -> SumTree:
@@ -162,11 +225,26 @@ def reprioritise(
     return SumTree(tree.levels, greatest)
 
 
-def gather(replay: Replay, drawn: Draw, n_step: int, gamma: Float[Array, ""]) -> Batch:
-    """The transitions drawn, [batch, ...].
+class Found(eqx.Module):
+    """A batch but for its observations, and where these are; every leaf is [batch, ...].
+
+    Places are rows of the ring, or of `Frames.kept`, [batch, frame].
+    """
+
+    batch: Batch  # without obs and next_obs
+    obs: Int[Array, "batch ..."]
+    next_obs: Int[Array, "batch ..."]
+    env: Int[Array, " batch"]
+
+
+def find(replay: Replay, drawn: Draw, n_step: int, gamma: Float[Array, ""], ring: Ring) -> Found:
+    """The transitions drawn, and where their observations are.
 
     A window ends early where its episode does: R = Σ_{i<k} γ^i r_{t+i}, and the discount is γ^k for the k
     steps really used, 0 where the k-th terminated. It never crosses an episode's end nor the ring's cursor.
+
+    Of frames, a window also ends before a truncated step whose reached frame was given up, bootstrapping in
+    the observation in which that step was made; one that would begin with such a step has weight 0.
     """
     rows, num_envs = replay.reward.shape
     first, env = drawn.first, drawn.env
@@ -174,24 +252,66 @@ def gather(replay: Replay, drawn: Draw, n_step: int, gamma: Float[Array, ""]) ->
 
     reward = jnp.zeros(batch_size)
     discount = jnp.ones(batch_size)
+    weight = jnp.ones(batch_size)
     last = first
     running = jnp.ones(batch_size, jnp.bool_)
     for i in range(n_step):
         row = (first + i) % rows
-        terminated = replay.terminated[row, env]
+        terminated, truncated = replay.terminated[row, env], replay.truncated[row, env]
+        if isinstance(replay.obs, Frames):
+            lost = frames.lost(replay.obs, row, env, truncated & ~terminated)
+            if i == 0:
+                weight = (~lost).astype(jnp.float32)
+            else:
+                running = running & ~lost
         reward = reward + jnp.where(running, discount * replay.reward[row, env], 0.0)
         discount = jnp.where(running, discount * gamma * (~terminated).astype(jnp.float32), discount)
         last = jnp.where(running, row, last)
-        running = running & ~(terminated | replay.truncated[row, env])
-    return Batch(
-        obs=jax.tree.map(lambda x: x[first, env], replay.obs),
+        running = running & ~(terminated | truncated)
+    at, reached = first, last
+    if isinstance(replay.obs, Frames):
+        terminated, truncated = replay.terminated[last, env], replay.truncated[last, env]
+        stood = frames.seen_at(replay.obs, ring.cursor, ring.filled, last, env)
+        at = frames.seen_at(replay.obs, ring.cursor, ring.filled, first, env)
+        reached = frames.reached_at(replay.obs, ring.cursor, ring.filled, last, env, truncated & ~terminated)
+        reached = jnp.where(terminated[:, None] | (weight == 0.0)[:, None], stood, reached)
+    batch = Batch(
+        obs=None,
         action=jax.tree.map(lambda x: x[first, env], replay.action),
         reward=reward,
         discount=discount,
-        next_obs=jax.tree.map(lambda x: x[last, env], replay.final_obs),
-        weight=jnp.ones(batch_size),
+        next_obs=None,
+        weight=weight,
         index=first * num_envs + env,
     )
+    return Found(batch, at, reached, env)
+
+
+def fetch(stack: Stack | None, kept: PyTree, found: Any) -> tuple[Obs, Obs]:
+    """The observations found, and those reached, from what `observations` gives; also on NumPy's arrays."""
+    if stack is not None:
+        return (
+            frames.fetch(stack, kept, found.obs, found.env),
+            frames.fetch(stack, kept, found.next_obs, found.env),
+        )
+    obs, final_obs = kept
+    return (
+        jax.tree.map(lambda x: x[found.obs, found.env], obs),
+        jax.tree.map(lambda x: x[found.next_obs, found.env], final_obs),
+    )
+
+
+def whole(found: Found, obs: Obs, next_obs: Obs) -> Batch:
+    """The batch found, with its observations."""
+    seen = (obs, next_obs)
+    return eqx.tree_at(lambda b: (b.obs, b.next_obs), found.batch, seen, is_leaf=lambda x: x is None)
+
+
+def gather(replay: Replay, drawn: Draw, n_step: int, gamma: Float[Array, ""], ring: Ring) -> Batch:
+    """The transitions drawn, [batch, ...]: `find`, then `fetch`."""
+    found = find(replay, drawn, n_step, gamma, ring)
+    stack = replay.obs.stack if isinstance(replay.obs, Frames) else None
+    return whole(found, *fetch(stack, observations(replay), found))
 
 
 def sample(
@@ -199,4 +319,4 @@ def sample(
 ) -> Batch:
     """One batch: `draw`, then `gather`."""
     rows, num_envs = replay.reward.shape
-    return gather(replay, draw(rows, num_envs, ring, key, batch_size, n_step), n_step, gamma)
+    return gather(replay, draw(rows, num_envs, ring, key, batch_size, n_step), n_step, gamma, ring)

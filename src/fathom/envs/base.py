@@ -10,7 +10,7 @@ from jaxtyping import Array, Key, PyTree, UInt32
 
 from fathom.core.module import Config
 from fathom.core.spaces import Space
-from fathom.core.types import EnvSpec, TimeStep, VecStep
+from fathom.core.types import EnvSpec, Stack, TimeStep, VecStep
 
 
 class Env(Config):
@@ -31,6 +31,11 @@ class Env(Config):
     def action_space(self) -> Space:
         """The space of actions."""
 
+    @property
+    def stack(self) -> Stack | None:
+        """Of which frames observations are made, so that replay keeps each once; None where they are none."""
+        return None
+
     @abc.abstractmethod
     def reset(self, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
         """A first state and its observation."""
@@ -49,8 +54,8 @@ class Env(Config):
 
 
 def spec_of(env: Any, id: str = "") -> EnvSpec:
-    """The spaces of an environment, as an algorithm's `init` takes them."""
-    return EnvSpec(env.obs_space, env.action_space, id)
+    """The spaces and the stack of an environment, as an algorithm's `init` takes them."""
+    return EnvSpec(env.obs_space, env.action_space, id, env.stack)
 
 
 class VecState(eqx.Module):

@@ -9,6 +9,7 @@ it yields.
 
 import abc
 import copy
+import dataclasses
 import functools
 import itertools
 import multiprocessing
@@ -33,7 +34,7 @@ from jaxtyping import UInt32
 from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.module import Config
-from fathom.core.types import EnvSpec, Masked, VecStep
+from fathom.core.types import EnvSpec, Masked, Stack, VecStep
 from fathom.envs import physics
 
 Workers = Literal["auto", "in-process", "subprocess"]
@@ -88,6 +89,7 @@ class _Facts:
     gym_action_space: Any
     max_episode_steps: int | None
     mask_from: Literal["info", "obs"] | None
+    stack: Stack | None = None
 
 
 class HostSettings(Config):
@@ -166,7 +168,8 @@ class HostEnv:
         env = self.fresh()
         try:
             _, info = env.reset(seed=0)
-            return _look_at(env, info)
+            facts = _look_at(env, info)
+            return dataclasses.replace(facts, stack=_stack_of(env, self.settings))
         except FathomError:
             raise
         except Exception as error:
@@ -202,7 +205,12 @@ class HostEnv:
     @property
     def spec(self) -> EnvSpec:
         """What an algorithm may know of it."""
-        return EnvSpec(self.obs_space, self.action_space, self.id)
+        return EnvSpec(self.obs_space, self.action_space, self.id, self.stack)
+
+    @property
+    def stack(self) -> Stack | None:
+        """Of which frames observations are made, where settings or known wrappers tell."""
+        return self._facts.stack
 
     @property
     def max_episode_steps(self) -> int | None:
@@ -227,6 +235,47 @@ def layers(env: Any) -> list[Any]:
     while isinstance(found[-1], gymnasium.Wrapper):
         found.append(found[-1].env)
     return found
+
+
+def _stack_of(env: Any, settings: HostSettings | None) -> Stack | None:
+    """The frames that observations are made of, None where that is not known for certain."""
+    import gymnasium
+    from gymnasium import wrappers
+
+    if settings is not None:
+        return Stack(settings.frames, -1) if settings.frames > 1 else None
+    # Their subclasses may do anything, and so may wrappers that are not among them.
+    blind = (
+        wrappers.ClipAction,
+        wrappers.ClipReward,
+        wrappers.NormalizeReward,
+        wrappers.OrderEnforcing,
+        wrappers.PassiveEnvChecker,
+        wrappers.RecordEpisodeStatistics,
+        wrappers.RescaleAction,
+        wrappers.TimeLimit,
+        wrappers.TransformAction,
+        wrappers.TransformReward,
+    )
+    seen = next(layer for layer in layers(env) if type(layer) not in blind)
+    if (native := getattr(seen, "native", None)) is not None:  # ours, exported
+        return native.stack
+    if type(seen) is not wrappers.FrameStackObservation:
+        return None
+    space = seen.observation_space
+    padding = {"reset": "repeat", "zero": "zero"}.get(seen.padding_type)
+    if not isinstance(space, gymnasium.spaces.Box) or padding is None:
+        return None
+    try:
+        # Its own space may be shared by all environments of its class, stream and all.
+        env.step(copy.deepcopy(env.action_space).sample())
+    except Exception:
+        return None  # not every action need be legal
+    # An environment that writes every observation into one array has stacks of one picture.
+    queue = list(seen.obs_queue)
+    if len(queue) > 1 and np.may_share_memory(np.asarray(queue[-1]), np.asarray(queue[-2])):
+        return None
+    return Stack(seen.stack_size, -len(space.shape), padding)  # pyright: ignore[reportArgumentType]
 
 
 def _look_at(env: Any, info: dict[str, Any]) -> _Facts:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from fathom.core.errors import FathomError
 from fathom.core.spaces import Box, Dict, Discrete, Masked, MultiBinary, MultiDiscrete, Space, Tuple, flatten
 from fathom.core.types import Masked as MaskedObs
-from fathom.core.types import TimeStep
+from fathom.core.types import Stack, TimeStep
 from fathom.envs.base import Env
 
 
@@ -43,6 +43,11 @@ class TimeLimit(Env):
     def action_space(self) -> Space:
         """That of the environment within."""
         return self.env.action_space
+
+    @property
+    def stack(self) -> Stack | None:
+        """That of the environment within."""
+        return self.env.stack
 
     def reset(self, key: Key[Array, ""]) -> tuple[TimeLimitState, PyTree]:
         """Start, with no steps made."""
@@ -106,6 +111,11 @@ class FrameStack(Env):
         """That of the environment within."""
         return self.env.action_space
 
+    @property
+    def stack(self) -> Stack:
+        """`num` along the last axis, an episode's first one repeated."""
+        return Stack(self.num, -1)
+
     def reset(self, key: Key[Array, ""]) -> tuple[FrameStackState, PyTree]:
         """Start, with a stack of first observations."""
         state, obs = self.env.reset(key)
@@ -157,6 +167,11 @@ class ScaleAction(Env):
         box = _require_box(self.env.action_space, "ScaleAction")
         return Box(-1.0, 1.0, box.shape, box.dtype)
 
+    @property
+    def stack(self) -> Stack | None:
+        """That of the environment within."""
+        return self.env.stack
+
     def reset(self, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
         """Start the environment within."""
         return self.env.reset(key)
@@ -196,6 +211,11 @@ class ClipAction(Env):
         """All of the reals, as Gymnasium's `ClipAction` has it."""
         box = _require_box(self.env.action_space, "ClipAction")
         return Box(-np.inf, np.inf, box.shape, box.dtype)
+
+    @property
+    def stack(self) -> Stack | None:
+        """That of the environment within."""
+        return self.env.stack
 
     def reset(self, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
         """Start the environment within."""

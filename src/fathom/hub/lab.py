@@ -21,6 +21,7 @@ from jaxtyping import PyTree
 from fathom.algos.base import ActionValues, Algorithm
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
+from fathom.data import replay as replays
 from fathom.envs.base import Env
 from fathom.envs.finite import FiniteEnv, mdp_of
 from fathom.envs.grid.board import Board
@@ -36,7 +37,7 @@ from fathom.hub.watched import KEPT, Watched, tables_of
 from fathom.mdp import value_iteration
 from fathom.nn.table import QTable, VTable
 from fathom.train import runtime
-from fathom.train.engine import Engine, NativeEngine, NonFinite, make_engine
+from fathom.train.engine import Engine, NativeEngine, NonFinite, make_engine, over_seeds
 
 SHOWN_BACKUPS = 20
 LOOKED_BACK = 16 * KEPT  # updates of which the backups of a value are looked for
@@ -112,7 +113,9 @@ class Lab:
         self.recipe = recipe
         algorithm, env, self.tabular = recipe.make()
         self.algo = recipe.algo.lower().replace("-", "_")
-        self.engine: Engine = make_engine(self._within(algorithm), env, recipe.seeds, recipe.seed)
+        self.engine: Engine = make_engine(
+            self._within(algorithm), env, recipe.seeds, recipe.seed, replay="device"
+        )
         self.native = isinstance(self.engine, NativeEngine)
         self.horizon = recipe.updates(self.engine.plan.steps, self.tabular)
         self.engine.start()
@@ -841,8 +844,11 @@ def _clear_buffer(lab: Lab, line: Line, args: dict[str, Any]) -> tuple[Any, PyTr
     carry = lab._carry(line)
     if carry.seeds.replay is None:
         raise FathomError(f"{lab.algo} has no replay buffer to clear.")
-    empty = jax.tree.map(jnp.zeros_like, carry.shared.ring)
-    return line.env, eqx.tree_at(lambda c: c.shared.ring, carry, empty)
+    ring = carry.shared.ring
+    empty = jax.tree.map(jnp.zeros_like, ring)
+    one = lambda replay: replays.clear(replay, ring)  # noqa: E731
+    cleared = over_seeds(one, lab.engine.batched, 0)(carry.seeds.replay)
+    return line.env, eqx.tree_at(lambda c: (c.seeds.replay, c.shared.ring), carry, (cleared, empty))
 
 
 _SURGERY: dict[str, Any] = {

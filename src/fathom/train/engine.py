@@ -4,6 +4,7 @@ Both paths call the same `act` and the same `learn`; they differ in who steps th
 """
 
 import abc
+import dataclasses
 import time
 from functools import partial
 from typing import Any
@@ -19,12 +20,14 @@ from fathom.core import spaces
 from fathom.core.errors import FathomError
 from fathom.core.keys import env_seeds
 from fathom.core.module import lift
-from fathom.core.types import Clock, EnvSpec, Metric, Rollout, Transition
+from fathom.core.types import Clock, Metric, Rollout, Transition
+from fathom.data import replay as replays
+from fathom.data.store import Store
 from fathom.envs.base import Env, spec_of, vec_reset
 from fathom.envs.host import HostEnv, Workers
 from fathom.train import loop, runtime
 from fathom.train.loop import Carry, Health, Plan, Seed
-from fathom.train.memory import require_memory
+from fathom.train.memory import Where, placed, require_memory
 
 _COPY_AT_MOST = 2**30  # bytes of replay that the host path copies to compile ahead of the first update
 
@@ -69,11 +72,14 @@ class Engine(abc.ABC):
 
     carry: Carry
 
-    def __init__(self, algorithm: Algorithm, spec: Any, seeds: int, seed: int) -> None:
+    def __init__(
+        self, algorithm: Algorithm, spec: Any, seeds: int, seed: int, replay: Where, on_host: bool
+    ) -> None:
         algorithm.check(spec)
         self.algorithm = lift(algorithm)
         self.spec = spec
-        self.plan = Plan.of(algorithm)
+        # Where replay is, and why, if its size decided that.
+        self.plan, self.replay_told = placed(algorithm, spec, Plan.of(algorithm), seeds, replay, on_host)
         self.seeds = seeds
         self.seed = seed
         self.batched = seeds > 1
@@ -248,8 +254,10 @@ def _run_native(
 class NativeEngine(Engine):
     """Environment, policy and learning in one compiled loop."""
 
-    def __init__(self, algorithm: Algorithm, env: Env, seeds: int = 1, seed: int = 0) -> None:
-        Engine.__init__(self, algorithm, spec_of(env), seeds, seed)
+    def __init__(
+        self, algorithm: Algorithm, env: Env, seeds: int = 1, seed: int = 0, replay: Where = "auto"
+    ) -> None:
+        Engine.__init__(self, algorithm, spec_of(env), seeds, seed, replay, on_host=False)
         self.env = lift(env)
 
     def start(self) -> None:
@@ -439,16 +447,20 @@ def _follow(
 
 
 @partial(jax.jit, static_argnames=("plan", "seeds"))
-def _restart_episodes(algorithm: Algorithm, carry: Carry, obs: PyTree, plan: Plan, seeds: int) -> Carry:
-    """The carry with all episodes at their start; those cut off count as truncated in the replay."""
+def _restart_episodes(
+    algorithm: Algorithm, carry: Carry, obs: PyTree, plan: Plan, seeds: int
+) -> tuple[Carry, Int[Array, "... env"] | None]:
+    """The carry with all episodes at their start; those cut off count as truncated in the replay.
 
-    def one(seed: Seed, obs: PyTree) -> Seed:
-        replay = seed.replay
+    Also what `replays.cut` tells of their last frames.
+    """
+
+    def one(seed: Seed, obs: PyTree) -> tuple[Seed, Array | None]:
+        replay, place = seed.replay, None
         if replay is not None:
-            last = (carry.shared.ring.cursor - 1) % plan.ring_rows
-            replay = eqx.tree_at(lambda r: r.truncated, replay, replay.truncated.at[last].set(True))
+            replay, place = replays.cut(replay, carry.shared.ring)
         learner = algorithm.restart(seed.learner)
-        return Seed(
+        begun = Seed(
             learner,
             seed.env,
             obs,
@@ -458,18 +470,134 @@ def _restart_episodes(algorithm: Algorithm, carry: Carry, obs: PyTree, plan: Pla
             jnp.zeros_like(seed.episode_length),
             replay,
         )
+        return begun, place
 
-    return Carry(over_seeds(one, seeds > 1, 0)(carry.seeds, obs), carry.shared)
+    begun, place = over_seeds(one, seeds > 1, 0)(carry.seeds, obs)
+    return Carry(begun, carry.shared), place
+
+
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves",))
+def _admit_host(
+    fixed: list,
+    leaves: list,
+    rollout: Rollout,
+    obs: PyTree,
+    memory: PyTree,
+    tree: Any,
+    plan: Plan,
+    seeds: int,
+) -> tuple[list, Int[Array, "... time env"], Bool[Array, ""]]:
+    """Where replay keeps its observations apart: an update until these are written.
+
+    The new carry's leaves, the places that `replays.add_rows` tells, and whether there is enough to learn.
+    """
+    algorithm, _, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+
+    def one(seed: Seed, rollout: Rollout, obs: PyTree, memory: PyTree) -> tuple[Seed, Array]:
+        over = rollout.terminated[-1] | rollout.truncated[-1]
+        memory = loop.reset_memory(algorithm, seed.learner, memory, over)
+        rollout = eqx.tree_at(lambda r: r.memory, rollout, seed.memory)
+        assert seed.replay is not None
+        replay, place = replays.add_rows(seed.replay, rollout, carry.shared.ring, algorithm.n_step)
+        learner = algorithm.observe(seed.learner, rollout)
+        changed = (learner, obs, memory, replay)
+        return eqx.tree_at(lambda s: (s.learner, s.obs, s.memory, s.replay), seed, changed), place
+
+    seed, place = over_seeds(one, seeds > 1, 0)(carry.seeds, rollout, obs, memory)
+    learning = loop.is_learning(algorithm, carry.shared, plan)
+    return jax.tree.leaves(Carry(seed, carry.shared)), place, learning
+
+
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"))
+def _find_host(
+    fixed: list, leaves: list, i: Array, tree: Any, plan: Plan, seeds: int
+) -> tuple[replays.Draw, replays.Found, Key[Array, "..."]]:
+    """The batch of an update's i-th gradient step but for its observations, and the key of `update`."""
+    algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+    clock = loop.clock_of(carry.shared, horizon, plan)
+    ring = loop.ring_after(carry.shared, plan)
+
+    def one(seed: Seed) -> tuple[replays.Draw, replays.Found, Array]:
+        assert seed.replay is not None
+        key = loop.update_key(seed.key, clock)
+        drawn, own_key = loop.drawn_at(algorithm, seed.replay, ring, key, clock, i)
+        return *loop.find_batch(algorithm, seed.replay, ring, drawn, clock), own_key
+
+    return over_seeds(one, seeds > 1, 0)(carry.seeds)
+
+
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves",))
+def _fit_host(
+    fixed: list,
+    leaves: list,
+    i: Array,
+    found: tuple[replays.Draw, replays.Found, Key[Array, "..."]],
+    seen: tuple[PyTree, PyTree],
+    tree: Any,
+    plan: Plan,
+    seeds: int,
+) -> tuple[list, Metrics]:
+    """The i-th gradient step, on what `_find_host` found and the observations fetched for it."""
+    algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+    clock = loop.clock_of(carry.shared, horizon, plan)
+
+    def one(seed: Seed, found: tuple, seen: tuple[PyTree, PyTree]) -> tuple[Seed, Metrics]:
+        drawn, transitions, key = found
+        batch = replays.whole(transitions, *seen)
+        assert seed.replay is not None
+        (learner, weights), metrics = loop.learn_from_batch(
+            algorithm, seed.learner, seed.replay, batch, drawn, key, clock, i
+        )
+        changed = (learner, weights)
+        return eqx.tree_at(
+            lambda s: (s.learner, s.replay.tree), seed, changed, is_leaf=lambda x: x is None
+        ), metrics
+
+    seed, metrics = over_seeds(one, seeds > 1, 0)(carry.seeds, found, seen)
+    return jax.tree.leaves(Carry(seed, carry.shared)), metrics
+
+
+@partial(_host_jit, static_argnames=("tree", "plan", "seeds"), donate_argnames=("leaves", "total"))
+def _end_host(
+    fixed: list,
+    leaves: list,
+    learnt: Metrics,
+    total: Metrics | None,
+    rollout: Rollout,
+    learning: Array,
+    tree: Any,
+    plan: Plan,
+    seeds: int,
+) -> tuple[list, Metrics, Health, Bool[Array, ""]]:
+    """End an update as `_learn_host` does; `learnt` are the metrics of its gradient steps, [step, ...]."""
+    _, _, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
+    learnt = jax.tree.map(lambda x: x.sum(axis=0), learnt)
+    seed, metrics, health = over_seeds(loop.account, seeds > 1, 0)(carry.seeds, rollout, learnt)
+    if total is not None:
+        metrics = jax.tree.map(jnp.add, total, metrics)
+    carry = Carry(seed, loop.tick(carry.shared, plan, learning))
+    return jax.tree.leaves(carry), metrics, health, health.ok
 
 
 class HostEngine(Engine):
-    """The environment is stepped by Python; acting and learning are compiled."""
+    """The environment is stepped by Python; acting and learning are compiled.
+
+    With the observations of replay in the host's memory, `carry` holds them as NumPy arrays, which are
+    written in place. Its names and shapes, and so checkpoints, are those of a replay on the device.
+    """
 
     def __init__(
-        self, algorithm: Algorithm, env: HostEnv, seeds: int = 1, seed: int = 0, workers: Workers = "auto"
+        self,
+        algorithm: Algorithm,
+        env: HostEnv,
+        seeds: int = 1,
+        seed: int = 0,
+        workers: Workers = "auto",
+        replay: Where = "auto",
     ) -> None:
-        Engine.__init__(self, algorithm, EnvSpec(env.obs_space, env.action_space, env.id), seeds, seed)
+        Engine.__init__(self, algorithm, env.spec, seeds, seed, replay, on_host=True)
         self.env = env
+        self.store: Store | None = None
         self.vector = env.vector(seeds * self.plan.num_envs, workers=workers)
         self.told = self.vector.told
         self._rows: Any = None
@@ -483,11 +611,29 @@ class HostEngine(Engine):
     @property
     def carry(self) -> Carry:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The run's state but for its environments."""
-        return jax.tree.unflatten(self._form, self._leaves)
+        carry = self._within
+        if self.store is None:
+            return carry
+        return _with_observations(carry, self.store.arrays)
 
     @carry.setter
     def carry(self, carry: Carry) -> None:
+        if self.plan.apart:
+            assert carry.seeds.replay is not None
+            arrays = replays.observations(carry.seeds.replay)
+            self.store = self._new_store()
+            if jax.tree.leaves(arrays):
+                self.store.arrays = jax.tree.map(_writable, arrays)
+            carry = _with_observations(carry, None)
         self._leaves, self._form = jax.tree.flatten(carry)
+
+    @property
+    def _within(self) -> Carry:
+        """What of the carry is on the device."""
+        return jax.tree.unflatten(self._form, self._leaves)
+
+    def _new_store(self) -> Store:
+        return Store(self.spec, self.plan.ring_rows, self.plan.num_envs, self.seeds)
 
     def start(self) -> None:
         """Reset the environments, by the seeds that native ones start from, and draw the parameters."""
@@ -502,7 +648,12 @@ class HostEngine(Engine):
         lead = (self.seeds, self.plan.num_envs)[not self.batched :]
         zeros = spaces.zeros(self.spec.obs_space)
         obs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype), zeros)
-        return jax.eval_shape(partial(self._init, _init_host.__wrapped__), obs)
+        carry = jax.eval_shape(partial(self._init, _init_host.__wrapped__), obs)
+        if not self.plan.apart:
+            return carry
+        # By one zero each: a checkpoint is read into arrays of the kind of these, which are NumPy's.
+        one = lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape)  # noqa: E731
+        return _with_observations(carry, jax.tree.map(one, self._new_store().arrays))
 
     def _init(self, program: Any, obs: PyTree) -> Carry:
         return program(self.algorithm, self.keys, obs, self.spec, self.plan, self.seeds)
@@ -522,7 +673,7 @@ class HostEngine(Engine):
     def _fixed(self, horizon: int) -> tuple[list, Any]:
         """What stays over a chunk, as leaves, and the structure to which these and the carry unpack."""
         fixed = jax.tree.leaves((self.algorithm, np.int32(horizon)))
-        return fixed, jax.tree.structure((self.algorithm, 0, self.carry))
+        return fixed, jax.tree.structure((self.algorithm, 0, self._within))
 
     def _compile(self, horizon: int) -> None:
         if self._rows is not None:
@@ -531,16 +682,19 @@ class HostEngine(Engine):
         if isinstance(self.algorithm, Online):
             self._compile_online(fixed, tree)
             return
-        memory, obs, over = self.carry.seeds.memory, self.obs, self._never_over
+        memory, obs, over = self._within.seeds.memory, self.obs, self._never_over
         options = {"tree": tree, "plan": self.plan, "seeds": self.seeds}
         keys = _act_keys(fixed, self._leaves, **options)
         out = _act_host(fixed, self._leaves, memory, obs, over, keys, np.int32(0), **options)
         action, memory, extras = jax.device_get(out)
         self._store(0, (obs, action, over.astype(np.float32), over, over, obs, extras))
-        if self.replay_bytes > _COPY_AT_MOST:
+        if self.replay_bytes > _COPY_AT_MOST and not self.plan.apart:
             return
         # Learning is compiled on a copy that is thrown away: it must not advance the run.
         copies = [jnp.copy(leaf) for leaf in self._leaves]
+        if self.plan.apart:
+            jax.block_until_ready(self._learn_apart(fixed, copies, None, obs, memory, tree, rehearsal=True))
+            return
         jax.block_until_ready(self._learn(fixed, copies, None, obs, memory, tree))
 
     def _compile_online(self, fixed: list, tree: Any) -> None:
@@ -578,6 +732,57 @@ class HostEngine(Engine):
         return _learn_host(
             fixed, leaves, total, rollout, obs, memory, tree=tree, plan=self.plan, seeds=self.seeds
         )
+
+    def _learn_apart(
+        self,
+        fixed: list,
+        leaves: list,
+        total: Metrics | None,
+        obs: Any,
+        memory: Any,
+        tree: Any,
+        rehearsal: bool = False,
+    ) -> tuple:
+        """`_learn` where the store holds the observations, to which a rehearsal writes nothing."""
+        assert self._rows is not None
+        assert self.store is not None
+        rollout = Rollout(*self._rows, ())  # pyright: ignore[reportCallIssue]
+        options = {"tree": tree, "plan": self.plan, "seeds": self.seeds}
+        ring = jax.device_get(jax.tree.unflatten(self._form, leaves).shared.ring)
+        leaves, place, learning = _admit_host(fixed, leaves, rollout, obs, memory, **options)
+        if not rehearsal:
+            self.store.write(
+                rollout.obs, rollout.final_obs, int(ring.cursor), int(ring.filled), np.asarray(place)
+            )
+        learnt = []
+        for i in map(np.int32, range(self.plan.gradient_steps if bool(learning) or rehearsal else 0)):
+            found = _find_host(fixed, leaves, i, **options)
+            seen = self.store.fetch(jax.device_get(eqx.tree_at(lambda f: f.batch, found[1], None)))
+            leaves, metrics = _fit_host(fixed, leaves, i, found, seen, **options)
+            learnt.append(jax.device_get(metrics))
+        if self._zero is None:
+            self._learnt_zero, self._zero = self._apart_zeros(fixed, leaves, rollout, learning, options)
+        told = jax.tree.map(lambda *steps: np.stack(steps), *learnt) if learnt else self._learnt_zero
+        return _end_host(fixed, leaves, told, total or self._zero, rollout, learning, **options)
+
+    def _apart_zeros(
+        self, fixed: list, leaves: list, rollout: Rollout, learning: Any, options: dict[str, Any]
+    ) -> tuple[Metrics, Metrics]:
+        """Metrics of a round in which nothing is learnt, and of no update yet."""
+
+        def zeros(tree: PyTree, *lead: int) -> PyTree:
+            return jax.tree.map(lambda s: np.zeros((*lead, *s.shape), s.dtype), tree)
+
+        found = jax.eval_shape(partial(_find_host.__wrapped__, **options), fixed, leaves, np.int32(0))
+        like = spaces.zeros(self.spec.obs_space)
+        lead = found[1].env.shape
+        seen = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype), (like, like))
+        fit = partial(_fit_host.__wrapped__, **options)
+        learnt = zeros(
+            jax.eval_shape(fit, fixed, leaves, np.int32(0), found, seen)[1], self.plan.gradient_steps
+        )
+        end = partial(_end_host.__wrapped__, **options)
+        return learnt, zeros(jax.eval_shape(end, fixed, leaves, learnt, None, rollout, learning)[1])
 
     def _no_metrics(self, *arguments: Any) -> Metrics:
         """Metrics of no update yet: given from the first on, so that one program serves all."""
@@ -632,16 +837,17 @@ class HostEngine(Engine):
     def _advance_rounds(self, n: int, horizon: int) -> tuple[Metrics, Health | None]:
         fixed, tree = self._fixed(horizon)
         total, health = None, None
+        learn = self._learn_apart if self.plan.apart else self._learn
         for _ in range(n):
             memory = self._collect(fixed, tree)
-            self._leaves, total, health, ok = self._learn(fixed, self._leaves, total, self.obs, memory, tree)
+            self._leaves, total, health, ok = learn(fixed, self._leaves, total, self.obs, memory, tree)
             # NumPy rows are handed over without a copy: waiting for `ok` keeps them until they are used.
             if not bool(ok):
                 break
         return total if total is not None else {}, health
 
     def _collect(self, fixed: list, tree: Any) -> PyTree:
-        memory, obs, over = self.carry.seeds.memory, self.obs, self._never_over
+        memory, obs, over = self._within.seeds.memory, self.obs, self._never_over
         options = {"tree": tree, "plan": self.plan, "seeds": self.seeds}
         keys = _act_keys(fixed, self._leaves, **options)
         for t in range(self.plan.rows):
@@ -713,13 +919,16 @@ class HostEngine(Engine):
         """Take up the environments where they were; else start their episodes anew, and say so."""
         if snapshot is not None:
             self.vector.restore(snapshot)
-            self.obs = jax.tree.map(np.asarray, self.carry.seeds.obs)
+            self.obs = jax.tree.map(np.asarray, self._within.seeds.obs)
             return None
         keys = jax.random.fold_in(jax.random.key(self.seed), self.update)
         self.obs = self._split(
             self.vector.reset(np.asarray(env_seeds(keys, self.seeds * self.plan.num_envs)))
         )
-        self.carry = _restart_episodes(self.algorithm, self.carry, self.obs, self.plan, self.seeds)
+        carry, place = _restart_episodes(self.algorithm, self._within, self.obs, self.plan, self.seeds)
+        self._leaves, self._form = jax.tree.flatten(carry)
+        if self.store is not None:
+            self.store.move(np.asarray(place))
         return (
             f"the environment {self.env.id} cannot be copied ({self.vector.why_not_copyable()}): the learner "
             "goes on exactly, the episodes under way start anew."
@@ -730,13 +939,30 @@ class HostEngine(Engine):
         self.vector.close()
 
 
+def _with_observations(carry: Carry, arrays: PyTree) -> Carry:
+    """The carry with these as the observations of its replay."""
+    assert carry.seeds.replay is not None
+    replay = replays.with_observations(carry.seeds.replay, arrays)
+    return Carry(dataclasses.replace(carry.seeds, replay=replay), carry.shared)
+
+
+def _writable(array: Any) -> np.ndarray:
+    """An array of NumPy's that may be written to: this one, if it is."""
+    return array if isinstance(array, np.ndarray) and array.flags.writeable else np.array(array)
+
+
 def make_engine(
-    algorithm: Algorithm, env: Env | HostEnv, seeds: int, seed: int, workers: Workers = "auto"
+    algorithm: Algorithm,
+    env: Env | HostEnv,
+    seeds: int,
+    seed: int,
+    workers: Workers = "auto",
+    replay: Where = "auto",
 ) -> Engine:
-    """The engine that fits the environment."""
+    """The engine that fits the environment; `replay` is where its replay is to be: see `memory.placed`."""
     if isinstance(env, Env):
-        return NativeEngine(algorithm, env, seeds, seed)
-    return HostEngine(algorithm, env, seeds, seed, workers)
+        return NativeEngine(algorithm, env, seeds, seed, replay)
+    return HostEngine(algorithm, env, seeds, seed, workers, replay)
 
 
 def clock_at(engine: Engine, horizon: int) -> Clock:

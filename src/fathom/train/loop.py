@@ -18,7 +18,7 @@ from fathom.algos.base import Algorithm, Metrics, OffPolicy, Online, OnPolicy
 from fathom.core.errors import FathomError
 from fathom.core.keys import named, numbered
 from fathom.core.scan import scan_ahead
-from fathom.core.types import Action, Clock, EnvSpec, Masked, Metric, Obs, Rollout, Transition
+from fathom.core.types import Action, Batch, Clock, EnvSpec, Masked, Metric, Obs, Rollout, Transition
 from fathom.data import replay as replays
 from fathom.envs.base import Draws, Env, VecState, vec_draws, vec_step
 
@@ -38,6 +38,7 @@ class Plan:
     ring_rows: int  # rows of the replay ring; 0 for none
     ticks: int = 1  # of the clock: one, or one a row for algorithms that learn at every step
     prioritized: bool = False  # whether replay is by priority
+    apart: bool = False  # whether the observations of replay are kept in the host's memory
 
     @property
     def steps(self) -> int:
@@ -265,7 +266,7 @@ def learn(
     learning: Bool[Array, ""],
 ) -> tuple[Seed, Metrics, Health]:
     """Everything of one update that follows collecting. `ring` is as before this rollout was written."""
-    key = numbered(named(seed.key, "update"), clock.update)
+    key = update_key(seed.key, clock)
     if isinstance(algorithm, OnPolicy):
         learner, learnt = algorithm.update(seed.learner, rollout, key, clock)
         seed = eqx.tree_at(lambda s: s.learner, seed, learner)
@@ -283,6 +284,11 @@ def learn(
     return account(seed, rollout, learnt)
 
 
+def update_key(root: Key[Array, ""], clock: Clock) -> Key[Array, ""]:
+    """The key of all that an update learns."""
+    return numbered(named(root, "update"), clock.update)
+
+
 def learn_from_replay(
     algorithm: OffPolicy,
     plan: Plan,
@@ -297,32 +303,18 @@ def learn_from_replay(
 
     The replay comes back with the priorities that were learnt, if it has any.
     """
-    rows, num_envs = replay.reward.shape
-    indices = jnp.arange(plan.gradient_steps)
-    prioritisation = algorithm.prioritisation(clock)
+    indices = jnp.arange(plan.gradient_steps, dtype=jnp.int32)
 
     def draws(i: Array) -> tuple[PyTree, Array]:
-        sample_key, update_key = jax.random.split(numbered(key, i))
-        if prioritisation is not None:
-            return jax.random.uniform(sample_key, (algorithm.batch_size,)), update_key
-        drawn = replays.draw(rows, num_envs, ring, sample_key, algorithm.batch_size, algorithm.n_step)
-        return drawn, update_key
+        return drawn_at(algorithm, replay, ring, key, clock, i)
 
     def gradient_step(carry: tuple, given: tuple[Array, tuple]) -> tuple[tuple, Metrics]:
         (learner, tree), (i, (drawn, update_key)) = carry, given
-        weight = None
-        if prioritisation is not None and tree is not None:
-            drawn, weight = replays.draw_prioritized(
-                tree, rows, num_envs, ring, drawn, prioritisation, algorithm.n_step
-            )
-        batch = replays.gather(replay, drawn, algorithm.n_step, jnp.asarray(algorithm.gamma))
-        if weight is not None:
-            batch = eqx.tree_at(lambda b: b.weight, batch, weight)
-        now = eqx.tree_at(lambda c: c.gradient_step, clock, clock.gradient_step + i)
-        learner, metrics, priority = algorithm.update(learner, batch, update_key, now)
-        if prioritisation is not None and tree is not None and priority is not None:
-            tree = replays.reprioritise(tree, num_envs, drawn, priority, prioritisation.exponent)
-        return (learner, tree), metrics
+        now = eqx.tree_at(lambda r: r.tree, replay, tree, is_leaf=lambda x: x is None)
+        drawn, found = find_batch(algorithm, now, ring, drawn, clock)
+        stack = replay.obs.stack if isinstance(replay.obs, replays.Frames) else None
+        batch = replays.whole(found, *replays.fetch(stack, replays.observations(replay), found))
+        return learn_from_batch(algorithm, learner, now, batch, drawn, update_key, clock, i)
 
     def steps(carry: tuple) -> tuple[tuple, Metrics]:
         carry, metrics = jax.lax.scan(gradient_step, carry, (indices, jax.vmap(draws)(indices)))
@@ -334,6 +326,66 @@ def learn_from_replay(
     (learner, tree), metrics = jax.lax.cond(learning, steps, lambda same: (same, nothing), carry)
     replay = eqx.tree_at(lambda r: r.tree, replay, tree, is_leaf=lambda x: x is None)
     return learner, replay, metrics
+
+
+def drawn_at(
+    algorithm: OffPolicy,
+    replay: replays.Replay,
+    ring: replays.Ring,
+    key: Key[Array, ""],
+    clock: Clock,
+    i: Int[Array, ""],
+) -> tuple[PyTree, Key[Array, ""]]:
+    """What chance has to say of the i-th gradient step of a round: the draw of its batch, or the numbers
+    by which a draw by priority is made when its turn comes; and the key of `update`.
+    """
+    sample_key, update_key = jax.random.split(numbered(key, i))
+    if algorithm.prioritisation(clock) is not None:
+        return jax.random.uniform(sample_key, (algorithm.batch_size,)), update_key
+    rows, num_envs = replay.reward.shape
+    drawn = replays.draw(rows, num_envs, ring, sample_key, algorithm.batch_size, algorithm.n_step)
+    return drawn, update_key
+
+
+def find_batch(
+    algorithm: OffPolicy, replay: replays.Replay, ring: replays.Ring, drawn: PyTree, clock: Clock
+) -> tuple[replays.Draw, replays.Found]:
+    """The batch of what `drawn_at` gave, but for its observations."""
+    rows, num_envs = replay.reward.shape
+    prioritisation = algorithm.prioritisation(clock)
+    weight = None
+    if prioritisation is not None and replay.tree is not None:
+        drawn, weight = replays.draw_prioritized(
+            replay.tree, rows, num_envs, ring, drawn, prioritisation, algorithm.n_step
+        )
+    found = replays.find(replay, drawn, algorithm.n_step, jnp.asarray(algorithm.gamma), ring)
+    if weight is not None:
+        if isinstance(replay.obs, replays.Frames):  # some may not count at all
+            weight = weight * found.batch.weight
+        found = eqx.tree_at(lambda f: f.batch.weight, found, weight)
+    return drawn, found
+
+
+def learn_from_batch(
+    algorithm: OffPolicy,
+    learner: PyTree,
+    replay: replays.Replay,
+    batch: Batch,
+    drawn: replays.Draw,
+    key: Key[Array, ""],
+    clock: Clock,
+    i: Int[Array, ""],
+) -> tuple[tuple, Metrics]:
+    """The i-th gradient step of a round; the learner and the tree of priorities after it."""
+    now = eqx.tree_at(lambda c: c.gradient_step, clock, clock.gradient_step + i)
+    learner, metrics, priority = algorithm.update(learner, batch, key, now)
+    tree, prioritisation = replay.tree, algorithm.prioritisation(clock)
+    if prioritisation is not None and tree is not None and priority is not None:
+        if isinstance(replay.obs, replays.Frames):  # what does not count is not worth drawing again
+            priority = jnp.where(batch.weight > 0.0, priority, 0.0)
+        num_envs = replay.reward.shape[1]
+        tree = replays.reprioritise(tree, num_envs, drawn, priority, prioritisation.exponent)
+    return (learner, tree), metrics
 
 
 def episode_metrics(seed: Seed, rollout: Rollout | Transition) -> tuple[Seed, Metrics]:
@@ -400,7 +452,7 @@ def init_seed(
         key=key,
         episode_return=jnp.zeros(plan.num_envs),
         episode_length=jnp.zeros(plan.num_envs, jnp.int32),
-        replay=replays.init(spec, plan.ring_rows, plan.num_envs, plan.prioritized)
+        replay=replays.init(spec, plan.ring_rows, plan.num_envs, plan.prioritized, not plan.apart)
         if plan.ring_rows
         else None,
     )

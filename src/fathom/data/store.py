@@ -1,0 +1,91 @@
+"""The observations of a replay buffer in the host's memory, for replay larger than the device."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from fathom.core.types import EnvSpec, Obs
+from fathom.data import frames
+from fathom.data import replay as replays
+
+
+class Store:
+    """What `replays.observations` gives, as NumPy arrays that are written in place, for one seed or several.
+
+    Everything else of a replay is small and stays on the device, where batches are drawn and their places
+    found: only the writing of rows and the fetching of observations are done here.
+    """
+
+    def __init__(self, spec: EnvSpec, rows: int, num_envs: int, seeds: int) -> None:
+        self.stack = spec.stack
+        self.rows = rows
+        self.batched = seeds > 1
+        like = shapes(spec, rows, num_envs)
+        lead = (seeds,) if self.batched else ()
+        # Zeros that the system gives when they are first written to: nothing is taken before it is needed.
+        self.arrays: PyTree = jax.tree.map(lambda s: np.zeros((*lead, *s.shape), s.dtype), like)
+
+    def write(self, obs: Obs, final_obs: Obs, cursor: int, filled: int, place: np.ndarray) -> None:
+        """Keep rows [time, env, ...] at the cursor, as `replays.add` does; `place` is of `add_rows`."""
+        for arrays, seen, reached, at in self._by_seed((self.arrays, obs, final_obs, place)):
+            if self.stack is None:
+                jax.tree.map(lambda kept, new: _put(kept, new, cursor), arrays, (seen, reached))
+                continue
+            new = (frames.newest(self.stack, seen), frames.newest(self.stack, reached))
+            jax.tree.map(lambda kept, a, b, at=at: self._keep(kept, a, b, cursor, filled, at), arrays, *new)
+
+    def _keep(
+        self, kept: np.ndarray, seen: np.ndarray, reached: np.ndarray, cursor: int, filled: int, place: Any
+    ) -> None:
+        """As `frames.write`."""
+        assert self.stack is not None
+        older, written = self.stack.num - 1, len(seen)
+        before = kept[self.rows : self.rows + older]
+        if filled == self.rows:
+            gone = kept[cursor : cursor + written]
+            before[:] = np.concatenate([before, gone])[written:]
+        kept[cursor : cursor + written] = seen
+        kept[self.rows + older] = reached[-1]
+        t, env = np.nonzero(place < len(kept))
+        kept[place[t, env], env] = reached[t, env]
+
+    def move(self, place: np.ndarray) -> None:
+        """The frame that the newest row's step reached also at its place, as `frames.move`."""
+        if self.stack is None:
+            return
+        at = self.rows + self.stack.num - 1
+        for arrays, to in self._by_seed((self.arrays, place)):
+            for kept in jax.tree.leaves(arrays):
+                env = np.flatnonzero(to < len(kept))
+                kept[to[env], env] = kept[at, env]
+
+    def fetch(self, found: Any) -> tuple[Obs, Obs]:
+        """The observations found, and those reached: `replays.fetch`, in memory of their own."""
+        parts = [
+            replays.fetch(self.stack, arrays, one) for arrays, one in self._by_seed((self.arrays, found))
+        ]
+        if not self.batched:
+            return parts[0]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+
+    def _by_seed(self, tree: Any) -> list[Any]:
+        if not self.batched:
+            return [tree]
+        seeds = len(jax.tree.leaves(self.arrays)[0])
+        return [jax.tree.map(lambda x, s=s: x[s], tree) for s in range(seeds)]
+
+
+def shapes(spec: EnvSpec, rows: int, num_envs: int) -> PyTree:
+    """Shapes and dtypes of one seed's observations."""
+    return jax.eval_shape(lambda: replays.observations(replays.init(spec, rows, num_envs)))
+
+
+def nbytes(spec: EnvSpec, rows: int, num_envs: int) -> int:
+    """Bytes that one seed's observations take."""
+    return replays.nbytes(spec, rows, num_envs) - replays.nbytes(spec, rows, num_envs, within=False)
+
+
+def _put(kept: np.ndarray, new: np.ndarray, cursor: int) -> None:
+    kept[cursor : cursor + len(new)] = new
