@@ -25,6 +25,8 @@ add = partial(jax.jit, static_argnames="n_step")(replays.add)
 add_rows = partial(jax.jit, static_argnames="n_step")(replays.add_rows)
 gather = partial(jax.jit, static_argnames="n_step")(replays.gather)
 find = partial(jax.jit, static_argnames="n_step")(replays.find)
+prioritized = partial(jax.jit, static_argnames=("rows", "num_envs", "n_step"))(replays.draw_prioritized)
+reprioritise = partial(jax.jit, static_argnames="num_envs")(replays.reprioritise)
 
 
 class World:
@@ -220,7 +222,8 @@ def test_masks_go_with_the_newest_frame_and_bytes_stay_bytes():
     whole, once = replays.init(EnvSpec(space, Discrete(3)), 6, 2), with_spare(known, 6, 2, 6)
     for _ in range(5):
         rollout = world.rollout(2)
-        masked = lambda x: MaskedObs(x.astype(jnp.uint8), x[..., -1:] > jnp.arange(0, 90, 30))  # noqa: E731
+        legal = lambda x: jnp.asarray(np.asarray(x)[..., -1:] > np.arange(0, 90, 30))  # noqa: E731
+        masked = lambda x: MaskedObs(x.astype(jnp.uint8), legal(x))  # noqa: E731
         rollout = dataclasses.replace(rollout, obs=masked(rollout.obs), final_obs=masked(rollout.final_obs))
         whole, once = (add(buffer, rollout, ring) for buffer in (whole, once))
         ring = replays.advance(ring, 2, 6)
@@ -238,9 +241,9 @@ def test_draws_by_priority_are_those_of_whole_stacks(writes):
     uniform, error = np.random.default_rng(0).random((2, 32)).astype(np.float32)
     found = []
     for buffer in (whole, once):
-        drawn, _ = replays.draw_prioritized(buffer.tree, 12, 3, ring, jnp.asarray(uniform), how, 2)
-        tree = replays.reprioritise(buffer.tree, 3, drawn, jnp.asarray(error), 0.7)
-        found.append(replays.draw_prioritized(tree, 12, 3, ring, jnp.asarray(uniform), how, 2))
+        drawn, _ = prioritized(buffer.tree, 12, 3, ring, jnp.asarray(uniform), how, 2)
+        tree = reprioritise(buffer.tree, 3, drawn, jnp.asarray(error), jnp.float32(0.7))
+        found.append(prioritized(tree, 12, 3, ring, jnp.asarray(uniform), how, 2))
     jax.tree.map(np.testing.assert_array_equal, *found)
 
 
