@@ -5,6 +5,7 @@ import math
 from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,13 +79,26 @@ class Pair(NamedTuple):
 
 
 def pair(
-    stack: Stack, shape: tuple, writes: int, seed: int, ends: float, spare: int | None = None, n: int = 1
+    stack: Stack,
+    shape: tuple,
+    writes: int,
+    seed: int,
+    ends: float,
+    spare: int | None = None,
+    n: int = 1,
+    to_turn: int | None = None,
 ) -> Pair:
-    """Filled by some writes; no truncated step's frame is given up, unless there are only `spare` places."""
+    """Filled by some writes; no truncated step's frame is given up, unless there are only `spare` places.
+
+    With `to_turn`, so many truncated steps before their numbers start again.
+    """
     rows, num_envs, per_write = shape
     world = World(stack, num_envs, seed, ends)
     whole = replays.init(spec_of(stack, known=False), rows, num_envs, True)
     once = with_spare(spec_of(stack), rows, num_envs, rows if spare is None else spare, True)
+    if to_turn is not None:
+        cuts = jnp.full_like(once.obs.cuts, once.obs._turn - to_turn)
+        once = eqx.tree_at(lambda r: r.obs.cuts, once, cuts)
     ring = replays.Ring(jnp.int32(0), jnp.int32(0))
     for _ in range(writes):
         rollout = world.rollout(per_write)
@@ -220,10 +234,10 @@ def test_masks_go_with_the_newest_frame_and_bytes_stay_bytes():
     known = EnvSpec(space, Discrete(3), stack=stack)
     world, ring = World(stack, 2, 3, 0.2), replays.Ring(jnp.int32(0), jnp.int32(0))
     whole, once = replays.init(EnvSpec(space, Discrete(3)), 6, 2), with_spare(known, 6, 2, 6)
+    legal = lambda x: jnp.asarray(np.asarray(x)[..., -1:] > np.arange(0, 90, 30))  # noqa: E731
+    masked = lambda x: MaskedObs(x.astype(jnp.uint8), legal(x))  # noqa: E731
     for _ in range(5):
         rollout = world.rollout(2)
-        legal = lambda x: jnp.asarray(np.asarray(x)[..., -1:] > np.arange(0, 90, 30))  # noqa: E731
-        masked = lambda x: MaskedObs(x.astype(jnp.uint8), legal(x))  # noqa: E731
         rollout = dataclasses.replace(rollout, obs=masked(rollout.obs), final_obs=masked(rollout.final_obs))
         whole, once = (add(buffer, rollout, ring) for buffer in (whole, once))
         ring = replays.advance(ring, 2, 6)
