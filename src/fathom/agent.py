@@ -69,7 +69,8 @@ class Agent:
         of ours or of Gymnasium, or a constructor of either. Seeds seed, …, seed + seeds − 1 are trained side
         by side. With `out` the run is kept in that folder. `workers` says where Gymnasium environments run,
         and `replay` where the observations of their replay are kept: by default on the device, and in the
-        host's memory where only that can hold them. What is learnt does not depend on either.
+        host's memory where only that can hold them. Neither changes what is drawn and learnt, but for the
+        last bits of sums that XLA may add up otherwise with several seeds.
 
         Raises FathomError for unknown names, and for settings or spaces that do not fit.
         """

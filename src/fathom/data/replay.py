@@ -83,6 +83,11 @@ def observations(replay: Replay) -> PyTree:
     return replay.obs.kept if isinstance(replay.obs, Frames) else (replay.obs, replay.final_obs)
 
 
+def stack_of(replay: Replay) -> Stack | None:
+    """How its observations are made of frames, None where they are kept as they are."""
+    return replay.obs.stack if isinstance(replay.obs, Frames) else None
+
+
 def with_observations(replay: Replay, arrays: PyTree) -> Replay:
     """The replay with these for its `observations`; with None they are elsewhere."""
     if isinstance(replay.obs, Frames):
@@ -231,7 +236,7 @@ class Found(eqx.Module):
     Places are rows of the ring, or of `Frames.kept`, [batch, frame].
     """
 
-    batch: Batch  # without obs and next_obs
+    batch: Batch | None  # without obs and next_obs
     obs: Int[Array, "batch ..."]
     next_obs: Int[Array, "batch ..."]
     env: Int[Array, " batch"]
@@ -310,8 +315,7 @@ def whole(found: Found, obs: Obs, next_obs: Obs) -> Batch:
 def gather(replay: Replay, drawn: Draw, n_step: int, gamma: Float[Array, ""], ring: Ring) -> Batch:
     """The transitions drawn, [batch, ...]: `find`, then `fetch`."""
     found = find(replay, drawn, n_step, gamma, ring)
-    stack = replay.obs.stack if isinstance(replay.obs, Frames) else None
-    return whole(found, *fetch(stack, observations(replay), found))
+    return whole(found, *fetch(stack_of(replay), observations(replay), found))
 
 
 def sample(

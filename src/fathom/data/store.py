@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 from fathom.core.types import EnvSpec, Obs
 from fathom.data import frames
 from fathom.data import replay as replays
+from fathom.data.replay import Found
 
 
 class Store:
@@ -61,14 +62,34 @@ class Store:
                 env = np.flatnonzero(to < len(kept))
                 kept[to[env], env] = kept[at, env]
 
-    def fetch(self, found: Any) -> tuple[Obs, Obs]:
-        """The observations found, and those reached: `replays.fetch`, in memory of their own."""
-        parts = [
-            replays.fetch(self.stack, arrays, one) for arrays, one in self._by_seed((self.arrays, found))
-        ]
+    def fetch(self, found: Any) -> tuple[PyTree, Found]:
+        """A copy of what `found` needs of the observations, and where in it that is: for `replays.fetch`.
+
+        The program that learns looks observations up in it as on the device it does in all of them, so that
+        XLA has no reason to compile the two otherwise, nor to round otherwise.
+        """
+        parts = [self._pick(arrays, one) for arrays, one in self._by_seed((self.arrays, found))]
         if not self.batched:
             return parts[0]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+
+    def _pick(self, arrays: PyTree, found: Found) -> tuple[PyTree, Found]:
+        seen, reached, env = (np.asarray(x) for x in (found.obs, found.next_obs, found.env))
+        nowhere = np.zeros_like(env)
+        own = np.arange(seen.size, dtype=seen.dtype).reshape(seen.shape)
+        seen, reached = seen.ravel(), reached.ravel()
+        if self.stack is None:
+            obs, final_obs = arrays
+            of = env.ravel()
+            picked = (
+                jax.tree.map(lambda x: x[seen, of][:, None], obs),
+                jax.tree.map(lambda x: x[reached, of][:, None], final_obs),
+            )
+            return picked, Found(None, own, own, nowhere)
+        places = np.concatenate([seen, reached])
+        of = np.tile(np.repeat(env.ravel(), self.stack.num), 2)
+        picked = jax.tree.map(lambda x: x[places, of][:, None], arrays)
+        return picked, Found(None, own, own + own.dtype.type(seen.size), nowhere)
 
     def _by_seed(self, tree: Any) -> list[Any]:
         if not self.batched:

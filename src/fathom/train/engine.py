@@ -508,20 +508,25 @@ def _admit_host(
     return jax.tree.leaves(Carry(seed, carry.shared)), place, learning
 
 
-@partial(_host_jit, static_argnames=("tree", "plan", "seeds"))
+@partial(_host_jit, static_argnames=("count", "tree", "plan", "seeds"))
 def _find_host(
-    fixed: list, leaves: list, i: Array, tree: Any, plan: Plan, seeds: int
-) -> tuple[replays.Draw, replays.Found, Key[Array, "..."]]:
-    """The batch of an update's i-th gradient step but for its observations, and the key of `update`."""
+    fixed: list, leaves: list, start: Array, count: int, tree: Any, plan: Plan, seeds: int
+) -> replays.Found:
+    """Where the observations of `count` of an update's batches are, from the `start`-th on, [step, ...]."""
     algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
     clock = loop.clock_of(carry.shared, horizon, plan)
     ring = loop.ring_after(carry.shared, plan)
 
-    def one(seed: Seed) -> tuple[replays.Draw, replays.Found, Array]:
-        assert seed.replay is not None
+    def one(seed: Seed) -> replays.Found:
         key = loop.update_key(seed.key, clock)
-        drawn, own_key = loop.drawn_at(algorithm, seed.replay, ring, key, clock, i)
-        return *loop.find_batch(algorithm, seed.replay, ring, drawn, clock), own_key
+
+        def step(i: Array) -> replays.Found:
+            assert seed.replay is not None
+            drawn, _ = loop.drawn_at(algorithm, seed.replay, ring, key, clock, i)
+            _, found = loop.find_batch(algorithm, seed.replay, ring, drawn, clock)
+            return dataclasses.replace(found, batch=None)
+
+        return jax.vmap(step)(start + jnp.arange(count, dtype=jnp.int32))
 
     return over_seeds(one, seeds > 1, 0)(carry.seeds)
 
@@ -530,30 +535,27 @@ def _find_host(
 def _fit_host(
     fixed: list,
     leaves: list,
-    i: Array,
-    found: tuple[replays.Draw, replays.Found, Key[Array, "..."]],
-    seen: tuple[PyTree, PyTree],
+    start: Array,
+    picked: tuple[PyTree, replays.Found],
+    learning: Array,
     tree: Any,
     plan: Plan,
     seeds: int,
 ) -> tuple[list, Metrics]:
-    """The i-th gradient step, on what `_find_host` found and the observations fetched for it."""
+    """The gradient steps from the `start`-th on, with the observations picked for them."""
     algorithm, horizon, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
     clock = loop.clock_of(carry.shared, horizon, plan)
+    ring = loop.ring_after(carry.shared, plan)
 
-    def one(seed: Seed, found: tuple, seen: tuple[PyTree, PyTree]) -> tuple[Seed, Metrics]:
-        drawn, transitions, key = found
-        batch = replays.whole(transitions, *seen)
+    def one(seed: Seed, picked: tuple[PyTree, replays.Found]) -> tuple[Seed, Metrics]:
         assert seed.replay is not None
-        (learner, weights), metrics = loop.learn_from_batch(
-            algorithm, seed.learner, seed.replay, batch, drawn, key, clock, i
+        key = loop.update_key(seed.key, clock)
+        learner, replay, metrics = loop.learn_from_replay(
+            algorithm, plan, seed.learner, seed.replay, ring, key, clock, learning, start, picked
         )
-        changed = (learner, weights)
-        return eqx.tree_at(
-            lambda s: (s.learner, s.replay.tree), seed, changed, is_leaf=lambda x: x is None
-        ), metrics
+        return eqx.tree_at(lambda s: (s.learner, s.replay), seed, (learner, replay)), metrics
 
-    seed, metrics = over_seeds(one, seeds > 1, 0)(carry.seeds, found, seen)
+    seed, metrics = over_seeds(one, seeds > 1, 0)(carry.seeds, picked)
     return jax.tree.leaves(Carry(seed, carry.shared)), metrics
 
 
@@ -569,7 +571,7 @@ def _end_host(
     plan: Plan,
     seeds: int,
 ) -> tuple[list, Metrics, Health, Bool[Array, ""]]:
-    """End an update as `_learn_host` does; `learnt` are the metrics of its gradient steps, [step, ...]."""
+    """End an update as `_learn_host` does; `learnt` are the metrics of its rounds of steps, [round, ...]."""
     _, _, carry = jax.tree.unflatten(tree, [*fixed, *leaves])
     learnt = jax.tree.map(lambda x: x.sum(axis=0), learnt)
     seed, metrics, health = over_seeds(loop.account, seeds > 1, 0)(carry.seeds, rollout, learnt)
@@ -755,10 +757,13 @@ class HostEngine(Engine):
                 rollout.obs, rollout.final_obs, int(ring.cursor), int(ring.filled), np.asarray(place)
             )
         learnt = []
-        for i in map(np.int32, range(self.plan.gradient_steps if bool(learning) or rehearsal else 0)):
-            found = _find_host(fixed, leaves, i, **options)
-            seen = self.store.fetch(jax.device_get(eqx.tree_at(lambda f: f.batch, found[1], None)))
-            leaves, metrics = _fit_host(fixed, leaves, i, found, seen, **options)
+        # By priority, what is drawn depends on the step before.
+        count = 1 if self.plan.prioritized else self.plan.gradient_steps
+        rounds = self.plan.gradient_steps // count if bool(learning) or rehearsal else 0
+        for start in (np.int32(i * count) for i in range(rounds)):
+            found = jax.device_get(_find_host(fixed, leaves, start, count, **options))
+            picked = self.store.fetch(found)
+            leaves, metrics = _fit_host(fixed, leaves, start, picked, learning, **options)
             learnt.append(jax.device_get(metrics))
         if self._zero is None:
             self._learnt_zero, self._zero = self._apart_zeros(fixed, leaves, rollout, learning, options)
@@ -773,14 +778,13 @@ class HostEngine(Engine):
         def zeros(tree: PyTree, *lead: int) -> PyTree:
             return jax.tree.map(lambda s: np.zeros((*lead, *s.shape), s.dtype), tree)
 
-        found = jax.eval_shape(partial(_find_host.__wrapped__, **options), fixed, leaves, np.int32(0))
-        like = spaces.zeros(self.spec.obs_space)
-        lead = found[1].env.shape
-        seen = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype), (like, like))
+        assert self.store is not None
+        count = 1 if self.plan.prioritized else self.plan.gradient_steps
+        start, find = np.int32(0), partial(_find_host.__wrapped__, count=count, **options)
+        picked = self.store.fetch(zeros(jax.eval_shape(find, fixed, leaves, start)))
         fit = partial(_fit_host.__wrapped__, **options)
-        learnt = zeros(
-            jax.eval_shape(fit, fixed, leaves, np.int32(0), found, seen)[1], self.plan.gradient_steps
-        )
+        shapes = jax.eval_shape(fit, fixed, leaves, start, picked, learning)[1]
+        learnt = zeros(shapes, self.plan.gradient_steps // count)
         end = partial(_end_host.__wrapped__, **options)
         return learnt, zeros(jax.eval_shape(end, fixed, leaves, learnt, None, rollout, learning)[1])
 

@@ -298,26 +298,37 @@ def learn_from_replay(
     key: Key[Array, ""],
     clock: Clock,
     learning: Bool[Array, ""],
+    start: Int[Array, ""] | None = None,
+    picked: tuple[PyTree, replays.Found] | None = None,
 ) -> tuple[PyTree, replays.Replay, Metrics]:
     """A round of gradient steps on batches drawn from replay, or nothing while it fills.
 
-    The replay comes back with the priorities that were learnt, if it has any.
+    The replay comes back with the priorities that were learnt, if it has any. Of a replay whose observations
+    are elsewhere, `picked` holds those that are needed, and where in it they are, [step, batch, ...]: of the
+    steps from `start` on, all or some.
     """
-    indices = jnp.arange(plan.gradient_steps, dtype=jnp.int32)
+    count = plan.gradient_steps if picked is None else picked[1].env.shape[0]
+    indices = jnp.arange(count, dtype=jnp.int32)
+    if start is not None:
+        indices = indices + start
 
     def draws(i: Array) -> tuple[PyTree, Array]:
         return drawn_at(algorithm, replay, ring, key, clock, i)
 
-    def gradient_step(carry: tuple, given: tuple[Array, tuple]) -> tuple[tuple, Metrics]:
-        (learner, tree), (i, (drawn, update_key)) = carry, given
+    def gradient_step(carry: tuple, given: tuple) -> tuple[tuple, Metrics]:
+        (learner, tree), (i, (drawn, update_key), there) = carry, given
         now = eqx.tree_at(lambda r: r.tree, replay, tree, is_leaf=lambda x: x is None)
         drawn, found = find_batch(algorithm, now, ring, drawn, clock)
-        stack = replay.obs.stack if isinstance(replay.obs, replays.Frames) else None
-        batch = replays.whole(found, *replays.fetch(stack, replays.observations(replay), found))
+        if picked is None:
+            seen = replays.fetch(replays.stack_of(replay), replays.observations(replay), found)
+        else:
+            seen = replays.fetch(replays.stack_of(replay), picked[0], there)
+        batch = replays.whole(found, *seen)
         return learn_from_batch(algorithm, learner, now, batch, drawn, update_key, clock, i)
 
     def steps(carry: tuple) -> tuple[tuple, Metrics]:
-        carry, metrics = jax.lax.scan(gradient_step, carry, (indices, jax.vmap(draws)(indices)))
+        given = (indices, jax.vmap(draws)(indices), None if picked is None else picked[1])
+        carry, metrics = jax.lax.scan(gradient_step, carry, given)
         return carry, jax.tree.map(lambda x: x.sum(axis=0), metrics)
 
     carry = (learner, replay.tree)
