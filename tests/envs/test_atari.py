@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fathom.agent import Agent
 from fathom.core.errors import FathomError
+from fathom.core.types import Stack
 from fathom.envs import atari
 from fathom.envs.atari import Atari, AtariEnv, Resizer
 from fathom.envs.bridge import as_env
@@ -138,6 +139,7 @@ def test_a_name_gives_the_games_settings():
     assert host.id == "ALE/SpaceInvaders-v5"
     assert host.max_episode_steps == 27_000
     assert host.frames == 4
+    assert host.stack == Stack(4, -1)
     assert host.obs_space.shape == (84, 84, 4)
     assert host.obs_space.dtype == np.uint8
     assert host.action_space.n == 6
