@@ -309,6 +309,7 @@ def fetch(stack: Stack | None, kept: PyTree, found: Any) -> tuple[Obs, Obs]:
 def whole(found: Found, obs: Obs, next_obs: Obs) -> Batch:
     """The batch found, with its observations."""
     seen = (obs, next_obs)
+    assert found.batch is not None
     return eqx.tree_at(lambda b: (b.obs, b.next_obs), found.batch, seen, is_leaf=lambda x: x is None)
 
 

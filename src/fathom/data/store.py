@@ -75,8 +75,8 @@ class Store:
 
     def _pick(self, arrays: PyTree, found: Found) -> tuple[PyTree, Found]:
         seen, reached, env = (np.asarray(x) for x in (found.obs, found.next_obs, found.env))
-        nowhere = np.zeros_like(env)
-        own = np.arange(seen.size, dtype=seen.dtype).reshape(seen.shape)
+        nowhere: Any = np.zeros_like(env)
+        own: Any = np.arange(seen.size, dtype=seen.dtype).reshape(seen.shape)
         seen, reached = seen.ravel(), reached.ravel()
         if self.stack is None:
             obs, final_obs = arrays

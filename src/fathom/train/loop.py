@@ -370,6 +370,7 @@ def find_batch(
             replay.tree, rows, num_envs, ring, drawn, prioritisation, algorithm.n_step
         )
     found = replays.find(replay, drawn, algorithm.n_step, jnp.asarray(algorithm.gamma), ring)
+    assert found.batch is not None
     if weight is not None:
         if isinstance(replay.obs, replays.Frames):  # some may not count at all
             weight = weight * found.batch.weight
