@@ -88,9 +88,23 @@ def speed_section(group: Mapping[str, Any], record: Mapping[str, Any]) -> str:
             "",
             table(["figure", "value", "target", "met"], ratios),
             table(["program", *keys.values()], rows),
+            *curves(group["runs"]),
             f"Median (least to greatest) of {record['repeats']}. {provenance(record)}; {shown}.{scaled}\n",
         ]
     )
+
+
+def curves(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where programs were judged on the way: the mean return over seeds at each number of steps."""
+    told = [r for r in runs if "returns" in r]
+    longest = max((r["at_steps"] for r in told), key=len, default=[])
+    rows = [
+        [f"{r['subject']}, {len(r['returns'])} seeds"]
+        + [f"{statistics.fmean(at):,.0f}" for at in zip(*r["returns"], strict=True)]
+        + [""] * (len(longest) - len(r["at_steps"]))
+        for r in told
+    ]
+    return [table(["mean return after", *(f"{n:,} steps" for n in longest)], rows)] if told else []
 
 
 def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:

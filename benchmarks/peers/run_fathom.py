@@ -146,14 +146,37 @@ def td3_pendulum(settings: dict[str, Any]) -> clock.Figures:
     return pendulum_figures(TD3(learning_starts=100), "gymnasium", settings)
 
 
+def cheetah(name: str, settings: dict[str, Any]) -> clock.Figures:
+    """SAC or TD3 with 256-256 units on HalfCheetah, an update every step from 1,000 steps on.
+
+    Seeds go one after another, as the peers' do; evaluation and compilation are off the clock.
+    """
+    import fathom
+    from fathom import Agent
+
+    steps, every, curves, seconds = settings["steps"], settings["every"], [], 0.0
+    first = settings.get("seed", 0)
+    for seed in range(first, first + settings.get("seeds", 1)):
+        agent = Agent(getattr(fathom, name)(learning_starts=1_000), "HalfCheetah-v5", seeds=1, seed=seed)
+        returns, compiled = [], 0.0
+        for _ in range(steps // every):
+            seconds += learn(agent, every, horizon=steps)[1] - (agent.compile_seconds - compiled)
+            compiled = agent.compile_seconds
+            returns.append(float(agent.evaluate(settings.get("episodes", 10)).per_seed.mean()))
+        curves.append(returns)
+        agent.close()
+    return clock.curve(curves, steps, every, seconds)
+
+
 def a2c(backend: str, num_envs: int, num_steps: int, warmup: int, settings: dict[str, Any]) -> clock.Figures:
-    """A2C on CartPole, learning included, after `warmup` steps that are not counted."""
+    """A2C on CartPole, learning included, after `warmup` steps that are not counted; steps of all seeds."""
     from fathom import A2C, Agent
 
-    algorithm = A2C(num_envs=num_envs, num_steps=num_steps)
-    agent = Agent(algorithm, ENV, seeds=1, seed=settings.get("seed", 0), backend=backend)
+    algorithm, seeds = A2C(num_envs=num_envs, num_steps=num_steps), settings.get("seeds", 1)
+    agent = Agent(algorithm, ENV, seeds=seeds, seed=settings.get("seed", 0), backend=backend)
     learn(agent, warmup)
     steps, seconds = learn(agent, settings.get("steps", 100_000))
+    steps *= seeds
     return {
         "env_steps": steps,
         "seconds": seconds,
@@ -306,6 +329,8 @@ if __name__ == "__main__":
         "sac-pendulum-host": sac_pendulum,
         "sac-pendulum-native": partial(sac_pendulum, backend="native"),
         "td3-pendulum-host": td3_pendulum,
+        "sac-cheetah": partial(cheetah, "SAC"),
+        "td3-cheetah": partial(cheetah, "TD3"),
         "a2c-cartpole-host": partial(a2c, "gymnasium", 8, 5, 2_000),
         "a2c-cartpole-native": partial(a2c, "native", 8, 5, 400_000),
         "a2c-cartpole-native-long": partial(a2c, "native", 16, 16, 400_000),

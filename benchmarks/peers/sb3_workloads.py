@@ -92,6 +92,36 @@ class Marks(BaseCallback):
         return True
 
 
+class Curve(BaseCallback):
+    """Evaluates the greedy policy every `every` env steps, off the clock."""
+
+    def __init__(self, env: str, every: int, episodes: int, seed: int) -> None:
+        super().__init__()
+        self.eval_env = make_vec_env(env, n_envs=episodes, seed=10_000 + seed)
+        self.every, self.episodes, self.seconds, self.returns = every, episodes, 0.0, []
+
+    def _on_training_start(self) -> None:
+        self.resumed = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps and self.num_timesteps % self.every == 0:
+            self.check()
+
+    def _on_training_end(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Stops the clock and evaluates."""
+        stopped = time.perf_counter()
+        self.seconds += stopped - self.resumed
+        mean, _ = evaluate_policy(self.model, self.eval_env, self.episodes, deterministic=True)
+        self.returns.append(float(mean))  # pyright: ignore[reportArgumentType]
+        self.resumed = time.perf_counter()
+
+
 class UntilSolved(BaseCallback):
     """Evaluates the greedy policy about every `every` env steps, off the clock; stops at `target`."""
 
@@ -158,6 +188,20 @@ def pendulum_rate(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figur
     model.learn(max(settings.get("steps", 5_000), 2 * warmup), callback=marks)
     figures = clock.steady(marks.marks, warmup)
     return figures | {"updates_per_second": figures["steps_per_second"]}
+
+
+def cheetah_curve(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """HalfCheetah, an update every step from 1,000 steps on: greedy returns on the way, and the rate."""
+    steps, every, curves, seconds = settings["steps"], settings["every"], [], 0.0
+    first = settings.get("seed", 0)
+    for seed in range(first, first + settings.get("seeds", 1)):
+        curve = Curve("HalfCheetah-v5", every, settings.get("episodes", 10), seed)
+        env = make_vec_env("HalfCheetah-v5", n_envs=1, seed=seed)
+        model = algorithm("MlpPolicy", env, seed=seed, **{**OFF_POLICY, "learning_starts": 1_000})
+        model.learn(steps, callback=curve)
+        curves.append(curve.returns)
+        seconds += curve.seconds
+    return clock.curve(curves, steps, every, seconds)
 
 
 def a2c_rate(
@@ -244,6 +288,8 @@ def answer(
         "dqn-cartpole-host": ("dqn", dqn_rate, ()),
         "sac-pendulum-host": ("sac", pendulum_rate, ()),
         "td3-pendulum-host": ("td3", pendulum_rate, ()),
+        "sac-cheetah": ("sac", cheetah_curve, ()),
+        "td3-cheetah": ("td3", cheetah_curve, ()),
         "a2c-cartpole-host": ("a2c", a2c_rate, (A2C_DEFAULT, 8)),
         "a2c-cartpole-native": ("a2c", a2c_rate, (A2C_LONG, 16)),
         "recurrent-positions-host": ("recurrent", recurrent_rate, ()),
