@@ -145,6 +145,61 @@ GROUPS = {
             Figure("Fathom over SBX", "Fathom", over="SBX", at_least=1.4),
         ),
     ),
+    "dqn-native": Group(
+        "DQN, CartPole, one environment, an update of 64 transitions every step, 128-128 units: Fathom's and "
+        "rejax's native environment, SB3 on Gymnasium's.",
+        {
+            "Fathom": Subject("fathom", "dqn-cartpole-native", {"steps": 50_000}),
+            "rejax": Subject("rejax", "dqn-cartpole-native", {"steps": 50_000}),
+            "SB3": Subject("sb3", "dqn-cartpole-every-step", {"steps": 5_000}, {"steps": 3_000}),
+        },
+        (
+            Figure("Fathom over rejax", "Fathom", over="rejax", at_least=2.0),
+            Figure("Fathom over SB3", "Fathom", over="SB3", at_least=10.0),
+        ),
+    ),
+    "replay": Group(
+        "DQN's update of 256 transitions from a full replay, nothing collected: uniform and prioritised, by "
+        "the number of transitions in it. CartPole's spaces, 128-128 units.",
+        {
+            f"{kind}, {size}": Subject(
+                "fathom", "replay-updates", {"size": number, "prioritized": kind == "prioritised"}
+            )
+            for kind in ("uniform", "prioritised")
+            for size, number in (("10⁵", 100_000), ("10⁶", 1_000_000), ("10⁷", 10_000_000))
+        },
+        (
+            Figure(
+                "prioritised over uniform, 10⁶", "prioritised, 10⁶", "seconds", "uniform, 10⁶", at_most=2.0
+            ),
+            Figure("prioritised, 10⁷ over 10⁵", "prioritised, 10⁷", "seconds", "prioritised, 10⁵"),
+            Figure("uniform, 10⁷ over 10⁵", "uniform, 10⁷", "seconds", "uniform, 10⁵"),
+            Figure("seconds to draw and set priorities, 10⁶", "prioritised, 10⁶", "sampling_seconds"),
+            Figure("seconds to draw uniformly, 10⁶", "uniform, 10⁶", "sampling_seconds"),
+        ),
+    ),
+    "minatar": Group(
+        "Breakout of MinAtar, learning included: PQN on the native game, SB3's DQN with MinAtar's network on "
+        "the package's; each with its own settings.",
+        {
+            "Fathom, PQN": Subject("fathom", "pqn-breakout", {"steps": 200_000}),
+            "SB3, DQN": Subject("sb3", "dqn-breakout", {"steps": 8_000}, {"steps": 4_000}),
+        },
+        (Figure("Fathom's PQN over SB3's DQN", "Fathom, PQN", over="SB3, DQN", at_least=20.0),),
+    ),
+    "pong": Group(
+        "DQN on Pong, 8 games, 84 × 84 × 4, an update of 32 for every 4 steps, Nature's network: the game's "
+        "frames, learning included. Fathom by EnvPool and by ale-py, SB3 by ale-py.",
+        {
+            "Fathom, EnvPool": Subject("fathom", "dqn-pong", {"steps": 2_000}),
+            "Fathom, ale-py": Subject("fathom", "dqn-pong", {"steps": 2_000, "engine": "ale"}),
+            "SB3": Subject("sb3", "dqn-pong", {"steps": 2_000}, {"steps": 480}),
+        },
+        (
+            Figure("Fathom by EnvPool over SB3", "Fathom, EnvPool", "frames_per_second", "SB3", at_least=1.5),
+            Figure("Fathom by ale-py over SB3", "Fathom, ale-py", "frames_per_second", "SB3"),
+        ),
+    ),
     "continuous": Group(
         "SAC and TD3, Pendulum, one environment, an update of 256 transitions every step, 256-256 units, "
         "Gymnasium's environment unless it says native. The first 500 steps are not counted.",

@@ -23,6 +23,13 @@ _PLACES = {
     "TRPO": "fathom.algos.policy.trpo",
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
+    "C51": "fathom.algos.value.c51",
+    "QRDQN": "fathom.algos.value.qr_dqn",
+    "IQN": "fathom.algos.value.iqn",
+    "Rainbow": "fathom.algos.value.rainbow",
+    "BootstrappedDQN": "fathom.algos.value.bootstrapped_dqn",
+    "SoftQ": "fathom.algos.value.soft_q",
+    "PQN": "fathom.algos.value.pqn",
     "DDPG": "fathom.algos.actor_critic.ddpg",
     "TD3": "fathom.algos.actor_critic.td3",
     "SAC": "fathom.algos.actor_critic.sac",
@@ -77,7 +84,14 @@ if TYPE_CHECKING:
     from fathom.algos.tabular.sarsa_lambda import SarsaLambda as SarsaLambda
     from fathom.algos.tabular.td import TD as TD
     from fathom.algos.tabular.td_lambda import TDLambda as TDLambda
+    from fathom.algos.value.bootstrapped_dqn import BootstrappedDQN as BootstrappedDQN
+    from fathom.algos.value.c51 import C51 as C51
     from fathom.algos.value.dqn import DQN as DQN
+    from fathom.algos.value.iqn import IQN as IQN
+    from fathom.algos.value.pqn import PQN as PQN
+    from fathom.algos.value.qr_dqn import QRDQN as QRDQN
+    from fathom.algos.value.rainbow import Rainbow as Rainbow
+    from fathom.algos.value.soft_q import SoftQ as SoftQ
     from fathom.core.errors import FathomError as FathomError
     from fathom.envs.base import Env as Env
     from fathom.envs.bridge import to_gymnasium as to_gymnasium
