@@ -336,6 +336,7 @@ def changed(value: Any, field: dataclasses.Field) -> Any:
         "baseline": "normalized",
         "order": "fixed",
         "memory": "lstm",
+        "target_episodes": 3,
         "std": "state" if value == "global" else "gsde",
     }
     if isinstance(value, bool):
