@@ -196,7 +196,7 @@ def test_the_target_is_copied_once_in_so_many_episodes():
     for step, ends in enumerate((1, 1, 0, 2, 0, 1, 0, 4)):
         flags = jnp.arange(8).reshape(4, 2) < ends
         rollout = rollout_of(4, 2)
-        rollout = dataclasses.replace(rollout, terminated=flags, truncated=flags & (jnp.arange(2) == 1))
+        rollout = dataclasses.replace(rollout, terminated=flags, truncated=flags & (jnp.arange(2)[None] == 1))
         before = state.target.head.weight
         state = algorithm.observe(state, rollout)
         state, _, _ = update(algorithm, state, batch, KEY, clock_of(gradient_step=step))
