@@ -113,14 +113,15 @@ def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) 
     for row, record in rows.values():
         summary = row["summary"]
         interval = summary.get("ci95")
+        digits = 1 if row["mean"] is None or abs(row["mean"]) >= 10 else 3
         lines.append(
             [
                 f"{row['algorithm'].upper()}, {row['env']}",
                 f"{row['steps']:,}",
                 str(row["seeds"]),
-                "failed" if row["mean"] is None else f"{row['mean']:.1f}",
-                "–" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}",
-                "–" if row["mean"] is None else f"{min(summary['returns_per_seed']):.1f}",
+                "failed" if row["mean"] is None else f"{row['mean']:.{digits}f}",
+                "–" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}",
+                "–" if row["mean"] is None else f"{min(summary['returns_per_seed']):.{digits}f}",
                 "" if row["target"] is None else f"≥ {row['target']:g}",
                 VERDICTS[row["met"]],
                 f"{row['published']} ({row['source']})" if row["published"] else "none at hand",

@@ -36,6 +36,7 @@ _PLACES = {
     "DiscreteSAC": "fathom.algos.actor_critic.discrete_sac",
     "TQC": "fathom.algos.actor_critic.tqc",
     "QLearning": "fathom.algos.tabular.q_learning",
+    "CountQLearning": "fathom.algos.tabular.count_q_learning",
     "Sarsa": "fathom.algos.tabular.sarsa",
     "ExpectedSarsa": "fathom.algos.tabular.expected_sarsa",
     "DoubleQLearning": "fathom.algos.tabular.double_q_learning",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from fathom.algos.policy.ppo import PPO as PPO
     from fathom.algos.policy.reinforce import Reinforce as Reinforce
     from fathom.algos.policy.trpo import TRPO as TRPO
+    from fathom.algos.tabular.count_q_learning import CountQLearning as CountQLearning
     from fathom.algos.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
     from fathom.algos.tabular.dyna_q import DynaQ as DynaQ
     from fathom.algos.tabular.expected_sarsa import ExpectedSarsa as ExpectedSarsa

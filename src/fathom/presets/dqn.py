@@ -71,6 +71,7 @@ PRESETS = (
         source="rl-baselines3-zoo; its target copy every 10 environment steps falls between rounds of 256",
         expected="not stable: 195 over 4 seeds, from 96 to 428",
         automatic=False,
+        kind="peer",
     ),
     Preset(
         name="dqn-mountaincar",
