@@ -51,6 +51,7 @@ ROWS = (
     Row("ppo", "CartPole-v1", 100_000, 495.0, "500 ± 0", "SB3 Zoo, one run"),
     Row("dqn", "CartPole-v1", 50_000, 475.0, "500 ± 0", "SB3-contrib documentation, over seeds"),
     Row("c51", "CartPole-v1", 50_000, 475.0, "481.2 ± 20.5 at 500k", "CleanRL, 3 seeds"),
+    Row("qr_dqn", "CartPole-v1", 50_000, 400.0, "386 ± 64", "SB3-contrib documentation, 5 seeds"),
     Row("pqn", "CartPole-v1", 500_000, 490.0),
     # 0.99 with the treasure, 0 at most without: all three seeds must find it.
     Row("bootstrapped_dqn", "DeepSea20-v0", 200_000, 0.98, seeds=3),
