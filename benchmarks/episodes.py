@@ -83,7 +83,8 @@ def main() -> None:
         path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         for episodes, solved, returns in zip(AFTER, row["solved"], row["returns"], strict=True):
             mean = float(np.mean(returns))
-            print(f"{name:<32} after {episodes} episodes: {solved} of {options.seeds} at 475, mean {mean:.0f}")
+            found = f"{solved} of {options.seeds} at 475, mean {mean:.0f}"
+            print(f"{name:<32} after {episodes} episodes: {found}")
     print(f"\nraw figures: {path}")
 
 
