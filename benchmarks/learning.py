@@ -51,7 +51,10 @@ ROWS = (
     Row("ppo", "CartPole-v1", 100_000, 495.0, "500 ± 0", "SB3 Zoo, one run"),
     Row("dqn", "CartPole-v1", 50_000, 475.0, "500 ± 0", "SB3-contrib documentation, over seeds"),
     Row("c51", "CartPole-v1", 50_000, 475.0, "481.2 ± 20.5 at 500k", "CleanRL, 3 seeds"),
+    Row("qr_dqn", "CartPole-v1", 50_000, 400.0, "386 ± 64", "SB3-contrib documentation, 5 seeds"),
     Row("pqn", "CartPole-v1", 500_000, 490.0),
+    # 0.99 with the treasure, 0 at most without: all three seeds must find it.
+    Row("bootstrapped_dqn", "DeepSea20-v0", 200_000, 0.98, seeds=3),
     Row("ppo", "Pendulum-v1", 100_000, -175.0, "−172", "SB3 Zoo, 750 episodes of one run"),
     Row("sac", "Pendulum-v1", 20_000, -165.0, "−157", "SB3 Zoo, 750 episodes of one run"),
     Row("td3", "Pendulum-v1", 20_000, -165.0, "−152", "SB3 Zoo, 750 episodes of one run"),
@@ -111,7 +114,9 @@ def line(row: Mapping[str, Any]) -> str:
     low, high = row["summary"]["ci95"] or (float("nan"), float("nan"))
     target = "" if row["target"] is None else f"target ≥ {row['target']:g}"
     verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]
-    return f"{row['name']:<22} {row['mean']:>9.1f}  [{low:.1f}, {high:.1f}]  {target} {verdict}"
+    digits = 1 if abs(row["mean"]) >= 10 else 3
+    numbers = f"{row['mean']:>9.{digits}f}  [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{row['name']:<22} {numbers}  {target} {verdict}"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ python benchmarks/report.py
 import argparse
 import json
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +88,23 @@ def speed_section(group: Mapping[str, Any], record: Mapping[str, Any]) -> str:
             "",
             table(["figure", "value", "target", "met"], ratios),
             table(["program", *keys.values()], rows),
+            *curves(group["runs"]),
             f"Median (least to greatest) of {record['repeats']}. {provenance(record)}; {shown}.{scaled}\n",
         ]
     )
+
+
+def curves(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where programs were judged on the way: the mean return over seeds at each number of steps."""
+    told = [r for r in runs if "returns" in r]
+    longest = max((r["at_steps"] for r in told), key=len, default=[])
+    rows = [
+        [f"{r['subject']}, {len(r['returns'])} seeds"]
+        + [f"{statistics.fmean(at):,.0f}" for at in zip(*r["returns"], strict=True)]
+        + [""] * (len(longest) - len(r["at_steps"]))
+        for r in told
+    ]
+    return [table(["mean return after", *(f"{n:,} steps" for n in longest)], rows)] if told else []
 
 
 def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:
@@ -99,14 +113,15 @@ def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) 
     for row, record in rows.values():
         summary = row["summary"]
         interval = summary.get("ci95")
+        digits = 1 if row["mean"] is None or abs(row["mean"]) >= 10 else 3
         lines.append(
             [
                 f"{row['algorithm'].upper()}, {row['env']}",
                 f"{row['steps']:,}",
                 str(row["seeds"]),
-                "failed" if row["mean"] is None else f"{row['mean']:.1f}",
-                "–" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}",
-                "–" if row["mean"] is None else f"{min(summary['returns_per_seed']):.1f}",
+                "failed" if row["mean"] is None else f"{row['mean']:.{digits}f}",
+                "–" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}",
+                "–" if row["mean"] is None else f"{min(summary['returns_per_seed']):.{digits}f}",
                 "" if row["target"] is None else f"≥ {row['target']:g}",
                 VERDICTS[row["met"]],
                 f"{row['published']} ({row['source']})" if row["published"] else "none at hand",

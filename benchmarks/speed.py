@@ -25,7 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PEERS = ("sb3", "sbx", "rejax")
-TIMEOUT = 1800.0
+TIMEOUT = 7200.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class Group:
     figures: tuple[Figure, ...]
 
 
+CHEETAH = {"steps": 30_000, "every": 5_000, "seeds": 3}
+CHEETAH_PROBE = {"steps": 2_000, "every": 2_000, "seeds": 1, "episodes": 1}
 PPO_PROBE = {"steps": 1}  # the least that the workload runs
 CLI = "Fathom, 10 seeds"
 SB3_DEFAULT = Subject("sb3", "ppo-cartpole-host", {"steps": 65_536}, PPO_PROBE)
@@ -143,6 +145,61 @@ GROUPS = {
             Figure("Fathom over SBX", "Fathom", over="SBX", at_least=1.4),
         ),
     ),
+    "dqn-native": Group(
+        "DQN, CartPole, one environment, an update of 64 transitions every step, 128-128 units: Fathom's and "
+        "rejax's native environment, SB3 on Gymnasium's.",
+        {
+            "Fathom": Subject("fathom", "dqn-cartpole-native", {"steps": 50_000}),
+            "rejax": Subject("rejax", "dqn-cartpole-native", {"steps": 50_000}),
+            "SB3": Subject("sb3", "dqn-cartpole-every-step", {"steps": 5_000}, {"steps": 3_000}),
+        },
+        (
+            Figure("Fathom over rejax", "Fathom", over="rejax", at_least=2.0),
+            Figure("Fathom over SB3", "Fathom", over="SB3", at_least=10.0),
+        ),
+    ),
+    "replay": Group(
+        "DQN's update of 256 transitions from a full replay, nothing collected: uniform and prioritised, by "
+        "the number of transitions in it. CartPole's spaces, 128-128 units.",
+        {
+            f"{kind}, {size}": Subject(
+                "fathom", "replay-updates", {"size": number, "prioritized": kind == "prioritised"}
+            )
+            for kind in ("uniform", "prioritised")
+            for size, number in (("10⁵", 100_000), ("10⁶", 1_000_000), ("10⁷", 10_000_000))
+        },
+        (
+            Figure(
+                "prioritised over uniform, 10⁶", "prioritised, 10⁶", "seconds", "uniform, 10⁶", at_most=2.0
+            ),
+            Figure("prioritised, 10⁷ over 10⁵", "prioritised, 10⁷", "seconds", "prioritised, 10⁵"),
+            Figure("uniform, 10⁷ over 10⁵", "uniform, 10⁷", "seconds", "uniform, 10⁵"),
+            Figure("seconds to draw and set priorities, 10⁶", "prioritised, 10⁶", "sampling_seconds"),
+            Figure("seconds to draw uniformly, 10⁶", "uniform, 10⁶", "sampling_seconds"),
+        ),
+    ),
+    "minatar": Group(
+        "Breakout of MinAtar, learning included: PQN on the native game, SB3's DQN with MinAtar's network on "
+        "the package's; each with its own settings.",
+        {
+            "Fathom, PQN": Subject("fathom", "pqn-breakout", {"steps": 200_000}),
+            "SB3, DQN": Subject("sb3", "dqn-breakout", {"steps": 8_000}, {"steps": 4_000}),
+        },
+        (Figure("Fathom's PQN over SB3's DQN", "Fathom, PQN", over="SB3, DQN", at_least=20.0),),
+    ),
+    "pong": Group(
+        "DQN on Pong, 8 games, 84 × 84 × 4, an update of 32 for every 4 steps, Nature's network: the game's "
+        "frames, learning included. Fathom by EnvPool and by ale-py, SB3 by ale-py.",
+        {
+            "Fathom, EnvPool": Subject("fathom", "dqn-pong", {"steps": 2_000}),
+            "Fathom, ale-py": Subject("fathom", "dqn-pong", {"steps": 2_000, "engine": "ale"}),
+            "SB3": Subject("sb3", "dqn-pong", {"steps": 2_000}, {"steps": 480}),
+        },
+        (
+            Figure("Fathom by EnvPool over SB3", "Fathom, EnvPool", "frames_per_second", "SB3", at_least=1.5),
+            Figure("Fathom by ale-py over SB3", "Fathom, ale-py", "frames_per_second", "SB3"),
+        ),
+    ),
     "continuous": Group(
         "SAC and TD3, Pendulum, one environment, an update of 256 transitions every step, 256-256 units, "
         "Gymnasium's environment unless it says native. The first 500 steps are not counted.",
@@ -163,12 +220,33 @@ GROUPS = {
             Figure("TD3, Fathom over SBX", "Fathom, TD3", over="SBX, TD3"),
         ),
     ),
+    "cheetah": Group(
+        "SAC and TD3, HalfCheetah-v5 of Gymnasium, 256-256 units, an update of 256 transitions every step "
+        "from 1,000 steps on, other settings each library's own; greedy returns of 10 episodes on the way, "
+        "off the clock.",
+        {
+            "Fathom, SAC": Subject("fathom", "sac-cheetah", CHEETAH),
+            "SB3, SAC": Subject("sb3", "sac-cheetah", CHEETAH, CHEETAH_PROBE),
+            "Fathom, TD3": Subject("fathom", "td3-cheetah", {**CHEETAH, "steps": 5_000, "seeds": 1}),
+            "SB3, TD3": Subject("sb3", "td3-cheetah", {**CHEETAH, "steps": 5_000, "seeds": 1}, CHEETAH_PROBE),
+        },
+        (
+            Figure("SAC, Fathom over SB3", "Fathom, SAC", over="SB3, SAC", at_least=2.5),
+            Figure("TD3, Fathom over SB3", "Fathom, TD3", over="SB3, TD3", at_least=2.5),
+            Figure(
+                "SAC, last return over SB3's", "Fathom, SAC", "last_return", over="SB3, SAC", at_least=1.0
+            ),
+        ),
+    ),
     "a2c": Group(
         "A2C, CartPole, 64-64 units, RMSProp, 5 steps of 8 environments to an update, which are SB3's "
         "defaults with 8 environments; and 16 steps of 16. Steps/s include learning, compilation excluded.",
         {
             "Fathom": Subject("fathom", "a2c-cartpole-host", {"steps": 100_000}),
             "Fathom, native": Subject("fathom", "a2c-cartpole-native", {"steps": 2_000_000}),
+            "Fathom, native, 10 seeds": Subject(
+                "fathom", "a2c-cartpole-native", {"steps": 400_000, "seeds": 10}
+            ),
             "SB3": Subject("sb3", "a2c-cartpole-host", {"steps": 30_000}, {"steps": 4_000}),
             "Fathom, native, 16 × 16": Subject("fathom", "a2c-cartpole-native-long", {"steps": 4_000_000}),
             "SB3, 16 × 16": Subject("sb3", "a2c-cartpole-native", {"steps": 60_000}, {"steps": 30_000}),
@@ -176,7 +254,8 @@ GROUPS = {
         (
             Figure("Fathom over SB3", "Fathom", over="SB3", at_least=5.0),
             Figure("Fathom native over SB3", "Fathom, native", over="SB3", at_least=100.0),
-            Figure("the same, 16 × 16", "Fathom, native, 16 × 16", over="SB3, 16 × 16", at_least=100.0),
+            Figure("Fathom native, 10 seeds at once, over SB3", "Fathom, native, 10 seeds", over="SB3"),
+            Figure("one seed, 16 × 16", "Fathom, native, 16 × 16", over="SB3, 16 × 16", at_least=100.0),
         ),
     ),
     "recurrent": Group(

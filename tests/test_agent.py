@@ -18,6 +18,7 @@ from gymnasium import spaces as gym
 
 import fathom
 from fathom.agent import Agent
+from fathom.algos import registry
 from fathom.algos.policy.ppo import PPO
 from fathom.algos.value.dqn import DQN
 from fathom.core.errors import FathomError, UnknownName
@@ -42,6 +43,14 @@ LEAST = PPO(num_envs=2, num_steps=4, epochs=1, minibatches=1, hidden=(4,))
 
 def agent_of(name: str = "ppo", env: Any = None, **options: Any) -> Agent:
     return Agent(SUBJECTS[name].algorithm, SUBJECTS[name].env if env is None else env, **options)
+
+
+@pytest.mark.parametrize("name", sorted(registry.algorithms()))
+def test_learners_of_environments_are_named_by_the_package(name):
+    found = registry.get(name)
+    if not found.__module__.startswith("fathom.algos.bandit"):
+        assert getattr(fathom, found.__name__) is found
+        assert found.__name__ in fathom.__all__
 
 
 class Watcher:

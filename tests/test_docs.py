@@ -68,6 +68,7 @@ FAMILIES = {
         "n_step_sarsa",
         "sarsa_lambda",
     ),
+    "count-q-learning": ("count_q_learning",),
     "tabular-prediction": ("td", "td_lambda"),
     "monte-carlo": ("monte_carlo", "monte_carlo_prediction", "off_policy_monte_carlo"),
     "dyna": ("dyna_q",),

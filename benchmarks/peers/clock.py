@@ -58,6 +58,18 @@ def solved(seconds: Sequence[float | None], steps: Sequence[int], spent: float, 
     }
 
 
+def curve(returns: Sequence[Sequence[float]], steps: int, every: int, seconds: float) -> Figures:
+    """Greedy returns of each seed every `every` steps; `seconds` of training of all seeds together."""
+    return {
+        "env_steps": steps * len(returns),
+        "seconds": seconds,
+        "steps_per_second": steps * len(returns) / seconds,
+        "at_steps": list(range(every, steps + 1, every)),
+        "returns": [list(seed) for seed in returns],
+        "last_return": statistics.fmean(seed[-1] for seed in returns),
+    }
+
+
 def answer(peer: str, packages: Sequence[str], workloads: Mapping[str, Workload]) -> None:
     """Runs the workload named on the command line and prints its figures as one line of JSON."""
     name, settings = sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}

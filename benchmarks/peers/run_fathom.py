@@ -146,14 +146,184 @@ def td3_pendulum(settings: dict[str, Any]) -> clock.Figures:
     return pendulum_figures(TD3(learning_starts=100), "gymnasium", settings)
 
 
+def rate(algorithm: Any, env: Any, warmup: int, settings: dict[str, Any], **options: Any) -> clock.Figures:
+    """Env steps per second of one seed, learning included, after `warmup` steps that are not counted."""
+    from fathom import Agent
+
+    agent = Agent(algorithm, env, seeds=1, seed=settings.get("seed", 0), **options)
+    steps = settings.get("steps", 10_000)
+    learn(agent, warmup, horizon=warmup + steps)
+    compiled = agent.compile_seconds
+    done, seconds = learn(agent, steps, horizon=warmup + steps)
+    seconds -= agent.compile_seconds - compiled
+    agent.close()
+    return {
+        "env_steps": done,
+        "seconds": seconds,
+        "compile_seconds": agent.compile_seconds,
+        "steps_per_second": done / seconds,
+    }
+
+
+def dqn_native(settings: dict[str, Any]) -> clock.Figures:
+    """DQN on the native CartPole, an update of 64 transitions every step, 128-128 units."""
+    from fathom import DQN
+
+    dqn = DQN(batch_size=64, hidden=(128, 128), train_every=1, learning_starts=1_000)
+    return rate(dqn, ENV, 2_000, settings, backend="native")
+
+
+def pqn_breakout(settings: dict[str, Any]) -> clock.Figures:
+    """PQN with its own settings on the native Breakout."""
+    from fathom import PQN
+
+    return rate(PQN(), "MinAtar/Breakout-v1", 8_192, settings)
+
+
+def dqn_pong(settings: dict[str, Any]) -> clock.Figures:
+    """DQN on Pong: 8 games, an update of 32 stacks for every 4 steps. Rates count the game's frames."""
+    from fathom import DQN
+    from fathom.envs.atari import Atari
+
+    dqn = DQN(
+        learning_rate=1e-4,
+        num_envs=8,
+        train_every=8,
+        gradient_steps=2,
+        batch_size=32,
+        buffer_size=10_000,
+        learning_starts=100,
+        target_every=250,
+        epsilon_end=0.01,
+        hidden=(512,),
+    )
+    game = Atari(game="pong", sticky=0.0, engine=settings.get("engine", "envpool"))
+    figures = rate(dqn, game, 200, settings)
+    return figures | {"frames_per_second": figures["steps_per_second"] * game.frame_skip}
+
+
+def replay_updates(settings: dict[str, Any]) -> clock.Figures:
+    """DQN's gradient steps on a full replay of `size` random transitions, prioritised or uniform.
+
+    256 transitions each, CartPole's spaces, two layers of 128 units; nothing is collected. `sampling_seconds`
+    are of a step that draws and gathers a batch, and sets its priorities anew, without learning.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from fathom import DQN, Agent
+    from fathom.core.module import lift
+    from fathom.data import replay as replays
+    from fathom.data import sum_tree
+    from fathom.train import loop
+
+    size, rounds = settings["size"], settings.get("rounds", 400)
+    dqn = DQN(
+        batch_size=256,
+        hidden=(128, 128),
+        buffer_size=size,
+        train_every=rounds,
+        gradient_steps=rounds,
+        prioritized=settings["prioritized"],
+    )
+    agent = Agent(dqn, ENV, seeds=1, backend="native")
+    seed = agent.engine.carry.seeds
+    plan, learner, replay = agent.engine.plan, seed.learner, seed.replay
+    rows = plan.ring_rows
+    ring = replays.Ring(jnp.int32(0), jnp.int32(rows))
+    key = jax.random.key(0)
+    obs = jax.random.normal(key, replay.obs.shape)
+    tree = replay.tree
+    if tree is not None:
+        weights = jax.random.uniform(key, (rows,), minval=0.1)
+        tree = jax.jit(sum_tree.write)(tree, jnp.arange(rows, dtype=jnp.int32), weights)
+    action = jax.random.randint(key, replay.action.shape, 0, 2, replay.action.dtype)
+    final = jnp.copy(obs)
+    replay = replays.Replay(obs, action, replay.reward, replay.terminated, replay.truncated, final, tree)
+    algorithm, clock_now = lift(dqn), loop.clock_of(agent.engine.carry.shared, jnp.int32(1_000), plan)
+
+    def learning(learner: Any, replay: Any, key: Any) -> tuple[Any, Any]:
+        learner, replay, _ = loop.learn_from_replay(
+            algorithm, plan, learner, replay, ring, key, clock_now, jnp.asarray(True)
+        )
+        return learner, replay
+
+    def sampling(learner: Any, replay: Any, key: Any) -> tuple[Any, Any]:
+        def once(carry: tuple, key: Any) -> tuple[tuple, None]:
+            tree, total = carry
+            if tree is None:
+                drawn = replays.draw(rows, 1, ring, key, 256, 1)
+            else:
+                uniform = jax.random.uniform(key, (256,))
+                ask = algorithm.prioritisation(clock_now)
+                drawn, _ = replays.draw_prioritized(tree, rows, 1, ring, uniform, ask, 1)
+            batch = replays.gather(replay, drawn, 1, jnp.float32(0.99))
+            if tree is not None:
+                tree = replays.reprioritise(tree, 1, drawn, batch.obs[:, 0], 0.6)
+            return (tree, total + batch.obs.sum() + batch.next_obs.sum()), None
+
+        (tree, total), _ = jax.lax.scan(once, (replay.tree, 0.0), jax.random.split(key, rounds))
+        return (learner, total), replays.Replay(
+            replay.obs,
+            replay.action,
+            replay.reward,
+            replay.terminated,
+            replay.truncated,
+            replay.final_obs,
+            tree,
+        )
+
+    def seconds(program: Any) -> float:
+        nonlocal replay
+        run = jax.jit(program, donate_argnums=1)
+        spent = []
+        for i in range(6):
+            began = time.perf_counter()
+            _, replay = jax.block_until_ready(run(learner, replay, jax.random.key(i)))
+            spent.append(time.perf_counter() - began)
+        return statistics.median(spent[1:]) / rounds
+
+    learning_seconds, sampling_seconds = seconds(learning), seconds(sampling)
+    return {
+        "env_steps": 0,
+        "seconds": learning_seconds,
+        "sampling_seconds": sampling_seconds,
+        "updates_per_second": 1.0 / learning_seconds,
+    }
+
+
+def cheetah(name: str, settings: dict[str, Any]) -> clock.Figures:
+    """SAC or TD3 with 256-256 units on HalfCheetah, an update every step from 1,000 steps on.
+
+    Seeds go one after another, as the peers' do; evaluation and compilation are off the clock.
+    """
+    import fathom
+    from fathom import Agent
+
+    steps, curves, seconds = settings["steps"], [], 0.0
+    every = min(settings["every"], steps)
+    first = settings.get("seed", 0)
+    for seed in range(first, first + settings.get("seeds", 1)):
+        agent = Agent(getattr(fathom, name)(learning_starts=1_000), "HalfCheetah-v5", seeds=1, seed=seed)
+        returns, compiled = [], 0.0
+        for _ in range(steps // every):
+            seconds += learn(agent, every, horizon=steps)[1] - (agent.compile_seconds - compiled)
+            compiled = agent.compile_seconds
+            returns.append(float(agent.evaluate(settings.get("episodes", 10)).per_seed.mean()))
+        curves.append(returns)
+        agent.close()
+    return clock.curve(curves, steps, every, seconds)
+
+
 def a2c(backend: str, num_envs: int, num_steps: int, warmup: int, settings: dict[str, Any]) -> clock.Figures:
-    """A2C on CartPole, learning included, after `warmup` steps that are not counted."""
+    """A2C on CartPole, learning included, after `warmup` steps that are not counted; steps of all seeds."""
     from fathom import A2C, Agent
 
-    algorithm = A2C(num_envs=num_envs, num_steps=num_steps)
-    agent = Agent(algorithm, ENV, seeds=1, seed=settings.get("seed", 0), backend=backend)
+    algorithm, seeds = A2C(num_envs=num_envs, num_steps=num_steps), settings.get("seeds", 1)
+    agent = Agent(algorithm, ENV, seeds=seeds, seed=settings.get("seed", 0), backend=backend)
     learn(agent, warmup)
     steps, seconds = learn(agent, settings.get("steps", 100_000))
+    steps *= seeds
     return {
         "env_steps": steps,
         "seconds": seconds,
@@ -306,6 +476,12 @@ if __name__ == "__main__":
         "sac-pendulum-host": sac_pendulum,
         "sac-pendulum-native": partial(sac_pendulum, backend="native"),
         "td3-pendulum-host": td3_pendulum,
+        "dqn-cartpole-native": dqn_native,
+        "replay-updates": replay_updates,
+        "pqn-breakout": pqn_breakout,
+        "dqn-pong": dqn_pong,
+        "sac-cheetah": partial(cheetah, "SAC"),
+        "td3-cheetah": partial(cheetah, "TD3"),
         "a2c-cartpole-host": partial(a2c, "gymnasium", 8, 5, 2_000),
         "a2c-cartpole-native": partial(a2c, "native", 8, 5, 400_000),
         "a2c-cartpole-native-long": partial(a2c, "native", 16, 16, 400_000),

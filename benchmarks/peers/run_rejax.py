@@ -5,7 +5,9 @@ from typing import Any
 
 import clock
 import jax
-from rejax import PPO
+from flax import linen as nn
+from rejax import DQN, PPO
+from rejax.networks import DiscreteQNetwork, EpsilonGreedyPolicy
 
 
 def ppo_native(settings: dict[str, Any]) -> clock.Figures:
@@ -49,6 +51,44 @@ def ppo_native(settings: dict[str, Any]) -> clock.Figures:
     }
 
 
+def dqn_native(settings: dict[str, Any]) -> clock.Figures:
+    """DQN on gymnax's CartPole: the second call of one compiled training, an update of 64 every step."""
+    steps = settings.get("steps", 50_000)
+    dqn = DQN.create(
+        env="CartPole-v1",
+        total_timesteps=steps,
+        eval_freq=steps,
+        skip_initial_evaluation=True,
+        num_envs=1,
+        buffer_size=100_000,
+        fill_buffer=1_000,
+        batch_size=64,
+        learning_rate=1e-3,
+        max_grad_norm=10.0,
+        target_update_freq=500,
+        ddqn=False,
+    )
+    agent = EpsilonGreedyPolicy(DiscreteQNetwork)(
+        hidden_layer_sizes=(128, 128), action_dim=2, activation=nn.relu
+    )
+    dqn = dqn.replace(agent=agent, eval_callback=lambda dqn, state, key: ())
+    key = jax.random.key(settings.get("seed", 0))
+    began = time.perf_counter()
+    train = jax.jit(dqn.train).lower(key).compile()
+    compile_seconds = time.perf_counter() - began
+    jax.block_until_ready(train(key))
+
+    began = time.perf_counter()
+    jax.block_until_ready(train(key))
+    seconds = time.perf_counter() - began
+    return {
+        "env_steps": steps,
+        "seconds": seconds,
+        "compile_seconds": compile_seconds,
+        "steps_per_second": steps / seconds,
+    }
+
+
 if __name__ == "__main__":
     packages = ["rejax", "gymnax", "jax", "flax", "optax", "distrax", "numpy"]
-    clock.answer("rejax", packages, {"ppo-cartpole-native": ppo_native})
+    clock.answer("rejax", packages, {"ppo-cartpole-native": ppo_native, "dqn-cartpole-native": dqn_native})

@@ -6,12 +6,16 @@ from functools import partial
 from typing import Any
 
 import clock
+import gymnasium
+import numpy as np
 import positions
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_atari_env, make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecFrameStack
 
 ENV = "CartPole-v1"
 Algorithm = Callable[..., BaseAlgorithm]
@@ -92,6 +96,36 @@ class Marks(BaseCallback):
         return True
 
 
+class Curve(BaseCallback):
+    """Evaluates the greedy policy every `every` env steps, off the clock."""
+
+    def __init__(self, env: str, every: int, episodes: int, seed: int) -> None:
+        super().__init__()
+        self.eval_env = make_vec_env(env, n_envs=episodes, seed=10_000 + seed)
+        self.every, self.episodes, self.seconds, self.returns = every, episodes, 0.0, []
+
+    def _on_training_start(self) -> None:
+        self.resumed = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps and self.num_timesteps % self.every == 0:
+            self.check()
+
+    def _on_training_end(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Stops the clock and evaluates."""
+        stopped = time.perf_counter()
+        self.seconds += stopped - self.resumed
+        mean, _ = evaluate_policy(self.model, self.eval_env, self.episodes, deterministic=True)
+        self.returns.append(float(mean))  # pyright: ignore[reportArgumentType]
+        self.resumed = time.perf_counter()
+
+
 class UntilSolved(BaseCallback):
     """Evaluates the greedy policy about every `every` env steps, off the clock; stops at `target`."""
 
@@ -150,6 +184,72 @@ def dqn_rate(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     return figures | {"updates_per_second": figures["steps_per_second"] * updates}
 
 
+def dqn_every_step(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """DQN on CartPole, an update of 64 transitions every step, after 1,500 steps that are not counted."""
+    marks, warmup = Marks(), 1_500
+    config = {"batch_size": 64, "learning_starts": 1_000, "train_freq": 1, "learning_rate": 1e-3}
+    net = {"policy_kwargs": {"net_arch": [128, 128]}, "buffer_size": 100_000, "target_update_interval": 500}
+    model = dqn("MlpPolicy", make_vec_env(ENV, n_envs=1), seed=settings.get("seed", 0), **config, **net)
+    model.learn(max(settings.get("steps", 5_000), 2 * warmup), callback=marks)
+    return clock.steady(marks.marks, warmup)
+
+
+class SmallCNN(BaseFeaturesExtractor):
+    """MinAtar's network (Young & Tian 2019): 16 filters of 3 × 3, then 128 units."""
+
+    def __init__(self, space: gymnasium.spaces.Box) -> None:
+        super().__init__(space, 128)
+        height, width, channels = space.shape
+        flat = 16 * (height - 2) * (width - 2)
+        self.conv, self.dense = torch.nn.Conv2d(channels, 16, 3), torch.nn.Linear(flat, 128)
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """Features of boards [batch, height, width, channel]."""
+        seen = torch.relu(self.conv(obs.permute(0, 3, 1, 2)))
+        return torch.relu(self.dense(seen.flatten(1)))
+
+
+def dqn_breakout(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """DQN with its own settings on the MinAtar package's Breakout, after 1,000 steps that are not counted."""
+
+    class Numbers(gymnasium.ObservationWrapper):
+        def __init__(self) -> None:
+            super().__init__(gymnasium.make("MinAtar/Breakout-v1"))
+            self.observation_space = gymnasium.spaces.Box(0.0, 1.0, self.env.observation_space.shape)
+
+        def observation(self, observation: Any) -> Any:
+            return np.asarray(observation, np.float32)
+
+    marks, warmup = Marks(), 250
+    net = {"features_extractor_class": SmallCNN, "net_arch": []}
+    env = make_vec_env(Numbers, n_envs=1)
+    model = dqn("MlpPolicy", env, seed=settings.get("seed", 0), buffer_size=100_000, policy_kwargs=net)
+    model.learn(max(settings.get("steps", 5_000), 4_000), callback=marks)
+    return clock.steady(marks.marks, warmup)
+
+
+def dqn_pong(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """DQN on Pong: 8 games by ale-py, an update of 32 stacks for every 4 steps. Frames are the game's."""
+    env = make_atari_env(
+        "ALE/Pong-v5", n_envs=8, env_kwargs={"frameskip": 1, "repeat_action_probability": 0.0}
+    )
+    config = {
+        "learning_rate": 1e-4,
+        "train_freq": 1,
+        "gradient_steps": 2,
+        "batch_size": 32,
+        "buffer_size": 10_000,
+        "learning_starts": 100,
+        "target_update_interval": 1_000,
+        "exploration_final_eps": 0.01,
+    }
+    marks, warmup = Marks(), 30
+    model = dqn("CnnPolicy", VecFrameStack(env, 4), seed=settings.get("seed", 0), **config)
+    model.learn(max(settings.get("steps", 2_000), 480), callback=marks)
+    figures = clock.steady(marks.marks, warmup)
+    return figures | {"frames_per_second": figures["steps_per_second"] * 4}
+
+
 def pendulum_rate(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     """An update every step on Pendulum, after 500 steps that are not counted."""
     marks, warmup = Marks(), 500
@@ -158,6 +258,21 @@ def pendulum_rate(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figur
     model.learn(max(settings.get("steps", 5_000), 2 * warmup), callback=marks)
     figures = clock.steady(marks.marks, warmup)
     return figures | {"updates_per_second": figures["steps_per_second"]}
+
+
+def cheetah_curve(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figures:
+    """HalfCheetah, an update every step from 1,000 steps on: greedy returns on the way, and the rate."""
+    steps, curves, seconds = settings["steps"], [], 0.0
+    every = min(settings["every"], steps)
+    first = settings.get("seed", 0)
+    for seed in range(first, first + settings.get("seeds", 1)):
+        curve = Curve("HalfCheetah-v5", every, settings.get("episodes", 10), seed)
+        env = make_vec_env("HalfCheetah-v5", n_envs=1, seed=seed)
+        model = algorithm("MlpPolicy", env, seed=seed, **{**OFF_POLICY, "learning_starts": 1_000})
+        model.learn(steps, callback=curve)
+        curves.append(curve.returns)
+        seconds += curve.seconds
+    return clock.curve(curves, steps, every, seconds)
 
 
 def a2c_rate(
@@ -244,6 +359,11 @@ def answer(
         "dqn-cartpole-host": ("dqn", dqn_rate, ()),
         "sac-pendulum-host": ("sac", pendulum_rate, ()),
         "td3-pendulum-host": ("td3", pendulum_rate, ()),
+        "dqn-cartpole-every-step": ("dqn", dqn_every_step, ()),
+        "dqn-breakout": ("dqn", dqn_breakout, ()),
+        "dqn-pong": ("dqn", dqn_pong, ()),
+        "sac-cheetah": ("sac", cheetah_curve, ()),
+        "td3-cheetah": ("td3", cheetah_curve, ()),
         "a2c-cartpole-host": ("a2c", a2c_rate, (A2C_DEFAULT, 8)),
         "a2c-cartpole-native": ("a2c", a2c_rate, (A2C_LONG, 16)),
         "recurrent-positions-host": ("recurrent", recurrent_rate, ()),

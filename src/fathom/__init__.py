@@ -23,12 +23,20 @@ _PLACES = {
     "TRPO": "fathom.algos.policy.trpo",
     "PPO": "fathom.algos.policy.ppo",
     "DQN": "fathom.algos.value.dqn",
+    "C51": "fathom.algos.value.c51",
+    "QRDQN": "fathom.algos.value.qr_dqn",
+    "IQN": "fathom.algos.value.iqn",
+    "Rainbow": "fathom.algos.value.rainbow",
+    "BootstrappedDQN": "fathom.algos.value.bootstrapped_dqn",
+    "SoftQ": "fathom.algos.value.soft_q",
+    "PQN": "fathom.algos.value.pqn",
     "DDPG": "fathom.algos.actor_critic.ddpg",
     "TD3": "fathom.algos.actor_critic.td3",
     "SAC": "fathom.algos.actor_critic.sac",
     "DiscreteSAC": "fathom.algos.actor_critic.discrete_sac",
     "TQC": "fathom.algos.actor_critic.tqc",
     "QLearning": "fathom.algos.tabular.q_learning",
+    "CountQLearning": "fathom.algos.tabular.count_q_learning",
     "Sarsa": "fathom.algos.tabular.sarsa",
     "ExpectedSarsa": "fathom.algos.tabular.expected_sarsa",
     "DoubleQLearning": "fathom.algos.tabular.double_q_learning",
@@ -64,6 +72,7 @@ if TYPE_CHECKING:
     from fathom.algos.policy.ppo import PPO as PPO
     from fathom.algos.policy.reinforce import Reinforce as Reinforce
     from fathom.algos.policy.trpo import TRPO as TRPO
+    from fathom.algos.tabular.count_q_learning import CountQLearning as CountQLearning
     from fathom.algos.tabular.double_q_learning import DoubleQLearning as DoubleQLearning
     from fathom.algos.tabular.dyna_q import DynaQ as DynaQ
     from fathom.algos.tabular.expected_sarsa import ExpectedSarsa as ExpectedSarsa
@@ -77,7 +86,14 @@ if TYPE_CHECKING:
     from fathom.algos.tabular.sarsa_lambda import SarsaLambda as SarsaLambda
     from fathom.algos.tabular.td import TD as TD
     from fathom.algos.tabular.td_lambda import TDLambda as TDLambda
+    from fathom.algos.value.bootstrapped_dqn import BootstrappedDQN as BootstrappedDQN
+    from fathom.algos.value.c51 import C51 as C51
     from fathom.algos.value.dqn import DQN as DQN
+    from fathom.algos.value.iqn import IQN as IQN
+    from fathom.algos.value.pqn import PQN as PQN
+    from fathom.algos.value.qr_dqn import QRDQN as QRDQN
+    from fathom.algos.value.rainbow import Rainbow as Rainbow
+    from fathom.algos.value.soft_q import SoftQ as SoftQ
     from fathom.core.errors import FathomError as FathomError
     from fathom.envs.base import Env as Env
     from fathom.envs.bridge import to_gymnasium as to_gymnasium

@@ -16,7 +16,7 @@ from fathom.core.types import Batch, EnvSpec, Masked
 from fathom.envs.probe.policy import MaskedProbe
 from fathom.train.engine import NativeEngine
 
-from .probes import ENDS, NAMES, PROBES, OneProbe, clock_of
+from .probes import ENDS, NAMES, PROBES, OneProbe, clock_of, rollout_of
 
 KEY = jax.random.key(0)
 GAMMA = 0.9
@@ -187,6 +187,41 @@ def test_copies_follow_the_count_of_gradient_steps_over_the_whole_run():
     assert [equal for _, equal in seen] == [count % 4 == 0 for count, _ in seen]
 
 
+def test_the_target_is_copied_once_in_so_many_episodes():
+    """1, 1, 0 and 2 episodes end before the first four gradient steps: the fourth moves θ⁻."""
+    algorithm = lift(dataclasses.replace(TABULAR, target_episodes=3, target_every=1))
+    state = state_of(algorithm, ONLINE, np.zeros((CELLS, ACTIONS)))
+    batch = batch_of(one_hot(0, 1), [0, 1], [1.0, 2.0], [0.9, 0.9], one_hot(1, 2))
+    moved, ended = [], []
+    for step, ends in enumerate((1, 1, 0, 2, 0, 1, 0, 4)):
+        flags = jnp.arange(8).reshape(4, 2) < ends
+        rollout = rollout_of(4, 2)
+        rollout = dataclasses.replace(rollout, terminated=flags, truncated=flags & (jnp.arange(2)[None] == 1))
+        before = state.target.head.weight
+        state = algorithm.observe(state, rollout)
+        state, _, _ = update(algorithm, state, batch, KEY, clock_of(gradient_step=step))
+        moved.append(not np.array_equal(before, state.target.head.weight))
+        ended.append(int(state.episodes.ended))
+    assert moved == [False, False, False, True, False, False, False, True]
+    assert ended == [1, 2, 2, 0, 0, 1, 1, 0]
+
+
+def test_episodes_are_not_counted_where_nothing_hangs_on_them():
+    state = lift(TABULAR).init(TABLE, KEY)
+    assert state.episodes is None
+    assert lift(TABULAR).observe(state, rollout_of(4, 2)) is state
+
+
+def test_the_paper_s_rmsprop_makes_the_first_step_of_its_formula():
+    """One entry has a gradient d: g = 0.05 d, n = 0.05 d², the step is α d / √(n − g² + 0.01)."""
+    algorithm = lift(dataclasses.replace(TABULAR, learning_rate=0.01, rmsprop=True, huber=False))
+    state = state_of(algorithm, np.zeros((CELLS, ACTIONS)), np.zeros((CELLS, ACTIONS)))
+    batch = batch_of(one_hot(0), [0], [2.0], [0.0], one_hot(1))
+    after, _, _ = update(algorithm, state, batch, KEY, clock_of())
+    step = 0.01 * 2.0 / np.sqrt(0.05 * 4.0 - 0.1**2 + 0.01)
+    assert float(after.params.head.weight[0, 0]) == pytest.approx(step, rel=1e-5)
+
+
 def test_epsilon_is_a_function_of_the_clock_alone():
     algorithm = lift(DQN(epsilon_start=0.8, epsilon_end=0.1, exploration_fraction=0.5))
     for update_, expected in {0: 0.8, 10: 0.66, 25: 0.45, 50: 0.1, 99: 0.1, 200: 0.1}.items():
@@ -311,6 +346,7 @@ WRONG = [
     ({"train_every": 0}, ["train_every", "above 0"]),
     ({"gradient_steps": 0}, ["gradient_steps", "above 0"]),
     ({"target_every": 0}, ["target_every", "above 0"]),
+    ({"target_episodes": 0}, ["target_episodes", "above 0"]),
     ({"n_step": 0}, ["n_step", "above 0"]),
     ({"hidden": (0,)}, ["hidden", "(0,)"]),
     ({"gamma": -0.1}, ["gamma", "-0.1", "between 0 and 1"]),

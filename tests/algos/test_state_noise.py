@@ -40,6 +40,9 @@ SPEC = EnvSpec(Box(-1.0, 1.0, (3,)), Box([-0.4, 0.0], [2.0, 1.0]))
 NOISY = {
     "ppo": PPO(num_envs=3, num_steps=5, epochs=1, minibatches=1, hidden=(4,), std="gsde", sde_steps=3),
     "a2c": A2C(num_envs=3, num_steps=5, hidden=(4,), std="gsde", sde_steps=3),
+    "trpo": TRPO(
+        num_envs=3, num_steps=5, value_epochs=1, value_minibatches=1, hidden=(4,), std="gsde", sde_steps=3
+    ),
     "sac": SAC(num_envs=3, std="gsde", sde_steps=3, log_std=-1.0, train_every=3, **REPLAYED),
     "tqc": TQC(num_envs=3, std="gsde", sde_steps=3, log_std=-1.0, critics=2, train_every=3, **REPLAYED),
 }

@@ -1,5 +1,6 @@
 """`fathom reproduce`: what it prints, what it writes, its exit codes."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -70,6 +71,17 @@ def test_the_list_has_a_line_each(capsys, word):
     assert lines == [f"{name}  the {name}  (a book)" for name in EXPERIMENTS]
     assert main(["reproduce", word, "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(EXPERIMENTS)
+
+
+def test_those_that_take_hours_are_made_only_when_named(capsys, tmp_path, monkeypatch):
+    long = dataclasses.replace(EXPERIMENTS["figure-0.1"], name="hours", long=True)
+    monkeypatch.setattr(registry, "experiments", lambda: {**EXPERIMENTS, "hours": long})
+    main(["reproduce", "all", "--out", str(tmp_path), "--json"])
+    assert [r["name"] for r in json.loads(capsys.readouterr().out)] == list(EXPERIMENTS)
+    assert main(["reproduce", "hours", "--out", str(tmp_path), "--json"]) == 0
+    assert [r["name"] for r in json.loads(capsys.readouterr().out)] == ["hours"]
+    main(["reproduce", "list"])
+    assert "hours       the figure-0.1  (a book, takes hours: not in `all`)" in capsys.readouterr().out
 
 
 def test_unknown_names_and_none_at_all(capsys, tmp_path):

@@ -24,6 +24,7 @@ from fathom.algos.policy.ppo import PPO
 from fathom.algos.policy.reinforce import Reinforce
 from fathom.algos.policy.trpo import TRPO
 from fathom.algos.registry import algorithms
+from fathom.algos.tabular.count_q_learning import CountQLearning
 from fathom.algos.tabular.double_q_learning import DoubleQLearning
 from fathom.algos.tabular.dyna_q import DynaQ
 from fathom.algos.tabular.expected_sarsa import ExpectedSarsa
@@ -225,6 +226,11 @@ SUBJECTS = {
     "q_learning": Subject(
         QLearning(num_envs=2, num_steps=4), QLearning(num_envs=2, num_steps=4, anneal_lr=True), FINITE
     ),
+    "count_q_learning": Subject(
+        CountQLearning(num_envs=2, num_steps=4),
+        CountQLearning(num_envs=2, num_steps=4, anneal_lr=True),
+        FINITE,
+    ),
     "epsilon_greedy": Subject(
         EpsilonGreedy(num_envs=2, num_steps=4),
         EpsilonGreedy(num_envs=2, num_steps=4, sample_average=False),
@@ -330,6 +336,7 @@ def changed(value: Any, field: dataclasses.Field) -> Any:
         "baseline": "normalized",
         "order": "fixed",
         "memory": "lstm",
+        "target_episodes": 3,
         "std": "state" if value == "global" else "gsde",
     }
     if isinstance(value, bool):

@@ -30,12 +30,14 @@ from fathom.envs.toy.blackjack import Blackjack
 from fathom.envs.toy.car_rental import CarRental, _day_tables
 from fathom.envs.toy.chain import Chain
 from fathom.envs.toy.corridor import ShortCorridor
-from fathom.envs.toy.deep_sea import DeepSea
+from fathom.envs.toy.deep_sea import DeepSea, deep_sea_20, deep_sea_50
 from fathom.envs.toy.gambler import Gambler
 from fathom.envs.toy.maximization_bias import MaximizationBias
+from fathom.envs.toy.n_chain import NChain, n_chain
 from fathom.envs.toy.random_walk import RandomWalk, random_walk_19, random_walk_1000
 from fathom.envs.toy.three_state import ThreeState
 from fathom.envs.wrappers import TimeLimit
+from fathom.mdp import evaluate_within
 
 IDS = {
     "Blackjack-v1": None,
@@ -46,7 +48,12 @@ IDS = {
     "ThreeState-v0": 20,
     "MaximizationBias-v0": None,
     "DeepSea-v0": None,
+    "DeepSea20-v0": None,
+    "DeepSea50-v0": None,
     "Chain-v0": 1000,
+    "NChain20-v0": 29,
+    "NChain50-v0": 59,
+    "NChain100-v0": 109,
     "Gambler-v0": None,
     "CarRental-v0": 100,
     "AccessControl-v0": 1000,
@@ -60,6 +67,8 @@ SMALL = {
     "DeepSea": DeepSea(size=4),
     "DeepSea, stochastic": DeepSea(size=4, stochastic=True),
     "Chain": Chain(),
+    "NChain": NChain(num=5),
+    "NChain, numbered": NChain(num=4, features=False),
     "Gambler": Gambler(goal=12),
     "CarRental": CarRental(capacity=4, max_moves=2),
     "AccessControl": AccessControl(servers=3),
@@ -265,6 +274,48 @@ def test_the_best_dive_earns_the_treasure_less_its_cost():
     assert not np.array_equal(env.right(), DeepSea(mapping_seed=43).right())
 
 
+@pytest.mark.parametrize(("env", "size"), [(deep_sea_20(), 20), (deep_sea_50(), 50)])
+def test_deeper_seas_are_worth_as_much(env, size):
+    value, _ = sweeps(mdp_of(env), 1.0, size + 2)
+    assert env.size == size
+    assert value[0] == pytest.approx(1.0 - 0.01, abs=1e-5)
+
+
+def test_the_long_chain_pays_eleven_times_at_its_end():
+    """N − 2 moves from s_2 to s_N leave N + 9 − (N − 2) = 11 steps that pay there; to the left 29 − 1 do."""
+    env = n_chain(20)
+    mdp = mdp_of(env.env)
+    policy = np.zeros((20, 2))
+    for action, best in ((1, 11.0), (0, 28 * 0.001)):
+        policy[:] = np.eye(2)[action]
+        assert evaluate_within(mdp, policy, env.max_steps)[1] == pytest.approx(best, rel=1e-6)
+    value, action = sweeps(mdp, 0.99, 2000)
+    np.testing.assert_array_equal(action, 1)
+    np.testing.assert_allclose(value, 100.0 * 0.99 ** np.arange(19, -1, -1), rtol=1e-5)
+
+
+def test_the_long_chain_is_seen_as_a_thermometer_and_cut():
+    env = n_chain(3)
+
+    @jax.jit
+    def walk(actions):
+        state, first = env.reset(jax.random.key(0))
+
+        def move(state, action):
+            state, step = env.step(jax.random.key(1), state, action)
+            return state, (step.obs, step.reward, step.terminated, step.truncated)
+
+        return first, *jax.lax.scan(move, state, actions)[1]
+
+    first, obs, reward, terminated, truncated = walk(jnp.asarray([0, 0, 1, 1, 1] + [1] * 7, jnp.int32))
+    np.testing.assert_array_equal(first, [1, 1, 0])
+    np.testing.assert_array_equal(obs[:5], [[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]])
+    np.testing.assert_allclose(reward, [0, 0.001, 0, 0] + [1] * 8, rtol=1e-6)
+    assert not np.any(terminated)
+    np.testing.assert_array_equal(truncated, np.arange(1, 13) == 12)
+    assert NChain(num=3, features=False).observe(jnp.int32(2)) == 2
+
+
 def test_one_dive_in_all_finds_the_treasure():
     env = DeepSea(size=4, picture=True)
 
@@ -366,6 +417,8 @@ def test_words():
     assert RandomWalk().ascii(jnp.int32(2)) == " #  A [B] C  D  E  # "
     assert random_walk_1000().ascii(jnp.int32(1001)).endswith("o 1001   at 1001")
     assert DeepSea(size=3).ascii(jnp.int32(4)) == "~\n~ o\n~ ~ T"
+    assert NChain(num=4).ascii(jnp.int32(1)) == " 1 [2] 3  4 "
+    assert NChain(num=31).ascii(jnp.int32(30)).endswith("o 30   at 30")
     assert CarRental(capacity=4).ascii(jnp.int32(3 * 5 + 1)) == "place 1  ###.  3\nplace 2  #...  1"
     assert AccessControl().ascii(jnp.int32(8 * 4 + 3)) == "........##  8 free, next pays 8"
     assert MaximizationBias().ascii(jnp.int32(1)) == "[B] A  # "
@@ -378,6 +431,7 @@ def test_words():
         (lambda: Gambler(goal=1), "goal is 1"),
         (lambda: Chain(num=1), "num is 1"),
         (lambda: DeepSea(size=0), "size is 0"),
+        (lambda: NChain(num=2), "num is 2"),
         (lambda: CarRental(capacity=0), "capacity is 0"),
         (lambda: CarRental(return_rates=(-1.0, 2.0)), "-1.0"),
         (lambda: AccessControl(servers=0), "servers is 0"),

@@ -53,3 +53,19 @@ def test_rmsprop_by_hand(way):
     params, _, _ = step(params, state)
     second = 0.1 * 3 / np.sqrt(0.75 * 0.25 * 9 + 0.25 * 9 + 0.5)
     np.testing.assert_allclose(params["w"], [[1 - first - second, 2.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", [lambda f: f, jax.jit])
+def test_centred_rmsprop_by_hand(way):
+    """Two steps: g = (1 − ρ)Δ and n = (1 − ρ)Δ², then both again; θ ← θ − η Δ / √(n − g² + ε)."""
+    optimizer = optim.clipped_centred_rmsprop(1e9, decay=0.75, eps=0.5)
+    step = way(lambda p, s: optim.descend(optimizer, p, GRADS, s, jnp.float32(0.1)))
+    params, state, norm = step(PARAMS, optim.start(optimizer, PARAMS))
+    assert float(norm) == 5.0
+    mean, square = 0.25 * 3, 0.25 * 9
+    first = 0.1 * 3 / np.sqrt(square - mean**2 + 0.5)
+    np.testing.assert_allclose(params["w"], [[1 - first, 2.0]], rtol=1e-6)
+    params, _, _ = step(params, state)
+    mean, square = 0.75 * mean + 0.25 * 3, 0.75 * square + 0.25 * 9
+    second = 0.1 * 3 / np.sqrt(square - mean**2 + 0.5)
+    np.testing.assert_allclose(params["w"], [[1 - first - second, 2.0]], rtol=1e-6)

@@ -1,5 +1,7 @@
 import dataclasses
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,34 @@ def test_a_preset_makes_an_algorithm_that_fits_its_environment(preset):
 def test_presets_with_settings_say_where_they_come_from_and_what_to_expect():
     mute = [p.name for p in presets() if p.settings and not (p.source and p.expected)]
     assert mute == []
+
+
+def test_tutorials_differ_by_what_their_name_says_and_the_page_names_them_all():
+    tutorials = [p for p in presets() if p.kind == "tutorial"]
+    assert not any(p.automatic for p in tutorials)
+    common = named("dqn-cartpole-sync-1000").settings
+    differing = {
+        p.name: {name for name, value in p.settings.items() if common.get(name) != value}
+        for p in tutorials
+        if p.algorithm == "dqn"
+    }
+    assert max(map(len, differing.values())) == 1
+    assert {"target_every", "target_episodes", "epsilon_end", "huber", "hidden"} == set().union(
+        *differing.values()
+    )
+    lakes = {
+        (p.settings["learning_rate"], p.settings["gamma"]) for p in tutorials if p.algorithm == "q_learning"
+    }
+    assert lakes == {(alpha, gamma) for alpha in (0.1, 0.8) for gamma in (0.9, 0.95, 0.99)}
+    text = (Path(__file__).parents[2] / "docs" / "presets.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.-]+-[\w.-]+)` \|", text, re.MULTILINE)
+    assert sorted(rows) == sorted(p.name for p in tutorials)
+    assert {f"`{kind}`" for kind in {p.kind for p in presets()}} <= set(re.findall(r"`\w+`", text))
+
+
+def test_the_paper_s_dqn_anneals_over_a_million_steps():
+    nature = named("dqn-nature")
+    assert nature.settings["exploration_fraction"] * nature.steps == 1_000_000
 
 
 def test_no_choice_is_left_to_chance():

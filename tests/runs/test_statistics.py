@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fathom.core.errors import FathomError
-from fathom.runs.statistics import ci95, iqm, mean, probability_of_improvement, summarize
+from fathom.runs.statistics import (
+    ci95,
+    improvement_of_tasks,
+    iqm,
+    iqm_of_tasks,
+    mean,
+    probability_of_improvement,
+    stratified_ci95,
+    summarize,
+)
 
 values = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 2)), min_size=1, max_size=8).map(np.array)
 
@@ -84,3 +93,46 @@ def test_probability_of_improvement():
 def test_what_is_no_vector_is_refused(bad):
     with pytest.raises(FathomError, match="one value per seed"):
         mean(bad)
+
+
+TASKS = np.array([[0.0, 1.0, 2.0, 3.0], [10.0, 11.0, 12.0, 13.0]])
+
+
+def test_iqm_over_tasks_is_that_of_all_scores():
+    assert iqm_of_tasks(TASKS) == np.mean([2.0, 3.0, 10.0, 11.0])
+    assert iqm_of_tasks(TASKS) == iqm(TASKS.ravel())
+    np.testing.assert_array_equal(iqm_of_tasks(np.stack([TASKS, TASKS + 1.0])), [6.5, 7.5])
+
+
+def test_improvement_over_tasks_is_the_mean_of_each_task_s():
+    other = np.array([[1.5, 1.5], [13.0, 14.0]])
+    each = [probability_of_improvement(x, y) for x, y in zip(TASKS, other, strict=True)]
+    assert each == [0.5, 0.0625]
+    assert improvement_of_tasks(TASKS, other) == np.mean(each)
+    assert improvement_of_tasks(other, TASKS) == 1.0 - np.mean(each)
+
+
+def test_seeds_are_drawn_within_their_tasks():
+    """Two tasks far apart: all resamples have as many scores of each, or the mean would jump between them."""
+    low, high = stratified_ci95(lambda x: x.mean(axis=(-2, -1)), TASKS)
+    exact = np.array([(a + b) / 8 for a in sums(TASKS[0]) for b in sums(TASKS[1])])
+    np.testing.assert_allclose([low, high], np.percentile(exact, [2.5, 97.5]), atol=0.13)
+    assert stratified_ci95(iqm_of_tasks, TASKS) == stratified_ci95(iqm_of_tasks, TASKS)
+
+
+def sums(values):
+    """The sum of every draw of four from four, each as likely as the other."""
+    return np.stack(np.meshgrid(*[values] * 4)).sum(axis=0).ravel()
+
+
+def test_pairs_are_resampled_each_by_itself():
+    interval = stratified_ci95(improvement_of_tasks, TASKS, TASKS)
+    assert interval[0] < 0.5 < interval[1]
+    assert stratified_ci95(improvement_of_tasks, TASKS + 100.0, TASKS) == (1.0, 1.0)
+
+
+def test_there_is_no_interval_of_one_seed_or_of_what_is_not_finite():
+    assert stratified_ci95(iqm_of_tasks, TASKS[:, :1]) is None
+    assert stratified_ci95(iqm_of_tasks, np.where(TASKS > 12.0, np.nan, TASKS)) is None
+    with pytest.raises(FathomError, match=r"\[task, seed\]; got the shape \(4,\)"):
+        stratified_ci95(iqm_of_tasks, TASKS[0])

@@ -67,6 +67,11 @@ _ALGORITHMS = {
     "dyna_q": Entry(
         "fathom.algos.tabular.dyna_q", "DynaQ", "Dyna-Q and Dyna-Q+: Q-learning that plans (Sutton 1990)"
     ),
+    "count_q_learning": Entry(
+        "fathom.algos.tabular.count_q_learning",
+        "CountQLearning",
+        "Q-learning with a bonus for pairs seldom visited (Strehl & Littman 2008)",
+    ),
     "dqn": Entry(
         "fathom.algos.value.dqn",
         "DQN",

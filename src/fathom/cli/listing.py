@@ -48,6 +48,7 @@ def _presets() -> list[dict[str, Any]]:
             "algorithm": p.algorithm,
             "env": p.env,
             "steps": p.steps,
+            "kind": p.kind,
             "settings": p.settings,
             "source": p.source,
             "expected": p.expected,

@@ -37,6 +37,12 @@ RULES: dict[str, Rule] = {
         "td_error",
         "best",
     ),
+    "count_q_learning": Rule(
+        _Q + r"R + \gamma \max_a \tilde Q(S',a)" + _END + r",\quad \tilde Q = Q + \beta/\sqrt{N}",
+        "Q(S,A) ← Q(S,A) + α [R + γ max_a (Q(S′,a) + β/√N(S′,a)) − Q(S,A)]",
+        "td_error",
+        "",
+    ),
     "sarsa": Rule(
         _Q + r"R + \gamma\,Q(S',A')" + _END,
         "Q(S,A) ← Q(S,A) + α [R + γ Q(S′,A′) − Q(S,A)]",

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from fathom.core import spaces
 from fathom.core.errors import FathomError
@@ -91,12 +91,30 @@ def add_at(
     if amount.shape[0] > 1:
         same = (state[:, None] == state[None, :]) & (action[:, None] == action[None, :])
         amount = amount / same.sum(axis=-1).astype(jnp.float32)
+    return _summed_at(table, state, action, amount)
+
+
+def count_at(
+    counts: Int[Array, "state action"], state: Int[Array, " batch"], action: Int[Array, " batch"]
+) -> Int[Array, "state action"]:
+    """`counts` with 1 added for each pair, where pairs are equal for each of them."""
+    return _summed_at(counts, state, action, jnp.ones_like(state))
+
+
+def _summed_at(
+    table: Shaped[Array, "state action"],
+    state: Int[Array, " batch"],
+    action: Int[Array, " batch"],
+    amount: Shaped[Array, " batch"],
+) -> Shaped[Array, "state action"]:
+    """`table` with every amount added at its pair."""
     if table.size > _MASKED_AT_MOST:
         return table.at[state, action].add(amount)
     rows = jax.nn.one_hot(state, table.shape[0], dtype=jnp.bool_)
     columns = jax.nn.one_hot(action, table.shape[1], dtype=jnp.bool_)
     hit = rows[:, :, None] & columns[:, None, :]
-    return table + jnp.where(hit, amount[:, None, None], 0.0).sum(axis=0)
+    nothing = jnp.zeros((), amount.dtype)
+    return table + jnp.where(hit, amount[:, None, None], nothing).sum(axis=0)
 
 
 class VTable(eqx.Module):

@@ -44,6 +44,18 @@ def clipped_rmsprop(max_grad_norm: Any, decay: Any = 0.99, eps: Any = 1e-5) -> o
     return optax.chain(clip_by_global_norm(max_grad_norm), rms)
 
 
+def clipped_centred_rmsprop(
+    max_grad_norm: Any, decay: Any = 0.95, eps: Any = 0.01
+) -> optax.GradientTransformation:
+    """Clipping by the global norm, then the direction Δ / √(n − g² + ε), g and n means of Δ and Δ² that fade.
+
+    g ← ρ g + (1 − ρ) Δ, n ← ρ n + (1 − ρ) Δ², both from 0: RMSProp as Graves 2013, arXiv:1308.0850, Eq. 38 to
+    40, has it, with ρ and ε of Mnih et al. 2015, Extended Data Table 1. `descend` applies the step size.
+    """
+    rms = optax.scale_by_stddev(decay, eps, initial_scale=0.0, eps_in_sqrt=True)
+    return optax.chain(clip_by_global_norm(max_grad_norm), rms)
+
+
 def clip_by_global_norm(max_grad_norm: Any) -> optax.GradientTransformation:
     """Gradients scaled down to a global norm of `max_grad_norm` where it is larger; NaN where it is NaN.
 

@@ -7,12 +7,14 @@ from fathom.presets.dqn import PRESETS as _DQN
 from fathom.presets.policy_gradient import PRESETS as _POLICY_GRADIENT
 from fathom.presets.ppo import PRESETS as _PPO
 from fathom.presets.tabular import PRESETS as _TABULAR
+from fathom.presets.tutorials import PRESETS as _TUTORIALS
 from fathom.presets.value_based import PRESETS as _VALUE_BASED
 
 __all__ = ["Preset", "find", "named", "presets"]
 
 _PRESETS: dict[str, Preset] = {
-    p.name: p for p in (*_PPO, *_POLICY_GRADIENT, *_DQN, *_VALUE_BASED, *_ACTOR_CRITIC, *_TABULAR)
+    p.name: p
+    for p in (*_PPO, *_POLICY_GRADIENT, *_DQN, *_VALUE_BASED, *_ACTOR_CRITIC, *_TABULAR, *_TUTORIALS)
 }
 
 

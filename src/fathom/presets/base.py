@@ -1,7 +1,7 @@
 """What a preset is."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -17,3 +17,4 @@ class Preset:
     expected: str = ""  # greedy return, mean over seeds, and where it was measured
     backend: str = "any"  # native, gymnasium or any
     automatic: bool = True  # whether `fathom train` picks it unasked
+    kind: Literal["ours", "peer", "paper", "tutorial"] = "ours"  # who set it: see docs/presets.md

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,12 +84,27 @@ class Outcome:
 Readings = Mapping[str, Reading]
 
 
+def _say_nothing(text: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an experiment of hours has besides its numbers: a place for finished parts, and a voice."""
+
+    folder: Path | None = None  # finished parts are kept in it, and read back when it is made again
+    tell: Callable[[str], None] = _say_nothing  # hears of each part
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A published figure or table, and how to make it again.
 
     `compute(runs, seed)` is pure: the same arguments give the same numbers. `draw(figure, outcome, readings)`
     draws as the source does, with the published values marked; `readings` are by label.
+
+    One that has `settings` of its own is made with others by `arrange(settings, work)`; their fields are
+    flags of the command line.
     """
 
     name: str  # on the command line and of the files, as figure-2.2
@@ -101,6 +116,9 @@ class Experiment:
     readings: tuple[Reading, ...] = ()  # what was published of it
     size: tuple[float, float] = (8.4, 4.8)  # of the picture, inches
     notes: tuple[str, ...] = ()  # what a reader of the result must know: settings the source leaves open
+    settings: Any = None  # a frozen dataclass, or None where there are none
+    arrange: "Callable[[Any, Work], Experiment] | None" = None
+    long: bool = False  # takes hours: `all` leaves it out
 
 
 @dataclass(frozen=True)
@@ -132,6 +150,7 @@ class Report:
             "source": experiment.source,
             "runs": self.runs,
             "seed": self.seed,
+            **({} if experiment.settings is None else {"settings": asdict(experiment.settings)}),
             "seconds": self.seconds,
             "met": self.met,
             "readings": [

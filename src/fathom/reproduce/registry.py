@@ -6,7 +6,17 @@ import re
 from fathom.core.errors import FathomError, UnknownName
 from fathom.reproduce.base import Experiment
 
-_FAMILIES = ("bandits", "control", "dyna", "exact", "linear", "policy_gradient", "td", "traces")
+_FAMILIES = (
+    "bandits",
+    "control",
+    "dyna",
+    "exact",
+    "linear",
+    "policy_gradient",
+    "rainbow_minatar",
+    "td",
+    "traces",
+)
 
 
 def experiments() -> dict[str, Experiment]:

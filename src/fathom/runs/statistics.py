@@ -1,6 +1,10 @@
-"""Statistics over seeds. Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice"."""
+"""Statistics over seeds, and over tasks and seeds.
+
+Agarwal et al. 2021, "Deep RL at the Edge of the Statistical Precipice", arXiv:2108.13264.
+"""
 
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -91,6 +95,48 @@ def probability_of_improvement(x: Values, y: Values) -> float:
     above = (x[:, None] > y[None, :]).mean()
     equal = (x[:, None] == y[None, :]).mean()
     return float(above + 0.5 * equal)
+
+
+def iqm_of_tasks(scores: Float[np.ndarray, "... task seed"]) -> Float[np.ndarray, "..."]:
+    """The interquartile mean over all tasks and seeds at once; scores must be comparable between tasks."""
+    from scipy.stats import trim_mean
+
+    scores = np.asarray(scores, np.float64)
+    return np.asarray(trim_mean(scores.reshape(*scores.shape[:-2], -1), 0.25, axis=-1))
+
+
+def improvement_of_tasks(
+    x: Float[np.ndarray, "... task seed"], y: Float[np.ndarray, "... task seed"]
+) -> Float[np.ndarray, "..."]:
+    """The mean over tasks of the probability of improvement of X on Y; scores of one task are compared."""
+    x, y = np.asarray(x, np.float64)[..., :, None], np.asarray(y, np.float64)[..., None, :]
+    return ((x > y) + 0.5 * (x == y)).mean(axis=(-3, -2, -1))
+
+
+def stratified_ci95(
+    statistic: Callable[..., Float[np.ndarray, "..."]],
+    *scores: Float[np.ndarray, "task seed"],
+    resamples: int = _RESAMPLES,
+) -> tuple[float, float] | None:
+    """The 95 % percentile interval of a statistic over tasks and seeds by stratified bootstrap.
+
+    Seeds are drawn anew within each task, the tasks themselves are not: they are no sample. `statistic`
+    takes as many arrays [..., task, seed] as `scores` are given, each of which is resampled by itself, as
+    `iqm_of_tasks` and `improvement_of_tasks` do. The resampling is seeded: the same scores give the same
+    interval. None for a single seed, or where a score is not finite. Agarwal et al. 2021, Section 4.1.
+    """
+    rng = np.random.default_rng(0)
+    drawn = []
+    for one in scores:
+        one = np.asarray(one, np.float64)
+        if one.ndim != 2 or one.size == 0:
+            raise FathomError(f"statistics over tasks need scores [task, seed]; got the shape {one.shape}.")
+        if one.shape[1] < 2 or not np.all(np.isfinite(one)):
+            return None
+        index = rng.integers(0, one.shape[1], (resamples, *one.shape))
+        drawn.append(np.take_along_axis(np.broadcast_to(one, index.shape), index, axis=-1))
+    low, high = np.percentile(statistic(*drawn), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _checked(values: Any) -> np.ndarray:

@@ -70,7 +70,8 @@ class TRPO(PolicyGradient):
     hidden: tuple[int, ...] = (64, 64)  # units of the hidden layers of actor and critic
     activation: Literal["tanh", "relu", "elu", "gelu", "silu"] = "tanh"  # of the hidden layers
     log_std: float = eqx.field(default=0.0, static=True)  # initial log deviation of Gaussians; −1 to 0
-    std: Literal["global", "state"] = "global"  # σ of Gaussians: one number each, or a function of the state
+    std: Literal["global", "state", "gsde"] = "global"  # σ: a number, of the state, or noise matrices (gSDE)
+    sde_steps: int = 16  # steps for which gSDE keeps a noise matrix; 4 to 64
     anneal_lr: bool = False  # the value's step size falls linearly to 0 over the run
     normalize_advantage: bool = True  # advantages to mean 0 and deviation 1 in each rollout
     normalize_obs: bool = False  # observations to mean 0 and deviation 1, by running statistics
@@ -84,6 +85,7 @@ class TRPO(PolicyGradient):
         require_fraction(self, "gae_lambda", "line_shrink")
         require(self.damping >= 0, f"damping is {self.damping}; it must not be negative.")
         require_fits(self, spec)
+        require_positive(self, "sde_steps")
         require_minibatches(self, "value_minibatches")
 
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
@@ -97,14 +99,15 @@ class TRPO(PolicyGradient):
         return optim.clipped_adam(self.max_grad_norm)
 
     def init_memory(self, state: State, num_envs: int) -> PyTree:
-        """Nothing: the policy is feed-forward."""
-        return ()
+        """The noise matrices of gSDE; nothing without."""
+        return state.params.start_noise(num_envs)
 
     def act(
         self, state: State, memory: PyTree, obs: Obs, key: Key[Array, ""], clock: Clock, explore: bool
     ) -> tuple[Action, PyTree, dict[str, Any]]:
         """Line 2: a ∼ π_old(·|s), with log π_old(a|s); the distribution's mode where not exploring."""
-        action, extras = state.params.act(state.normaliser.normalize(obs, self.norm_clip), key, explore)
+        obs = state.normaliser.normalize(obs, self.norm_clip)
+        action, extras, memory = state.params.explore(obs, (), memory, key, explore, self.sde_steps)
         return action, memory, extras
 
     def update(

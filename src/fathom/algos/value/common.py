@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from fathom.algos.base import (
     Metrics,
@@ -21,13 +21,20 @@ from fathom.algos.base import (
 from fathom.core.errors import FathomError
 from fathom.core.keys import named
 from fathom.core.spaces import Discrete
-from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Prioritisation
+from fathom.core.types import Action, Batch, Clock, EnvSpec, Metric, Obs, Prioritisation, Rollout
 from fathom.nn.encoder import action_mask
 from fathom.nn.heads import to_env
 from fathom.ops import exploration, optim, schedules
 
 Learnt = tuple[Float[Array, ""], tuple[Metrics, Float[Array, " batch"]]]
 """A loss, its metrics, and of each transition the size of its error, which is its priority."""
+
+
+class Episodes(eqx.Module):
+    """Counts the episodes that end, for target networks that move once in so many of them."""
+
+    ended: Int[Array, ""]  # since θ⁻ moved
+    every: int = eqx.field(static=True)
 
 
 class State(eqx.Module):
@@ -37,6 +44,7 @@ class State(eqx.Module):
     target: PyTree  # θ⁻
     opt_state: optax.OptState
     action_space: Discrete  # holds no arrays
+    episodes: Episodes | None = eqx.field(default=None, kw_only=True)  # None where gradient steps count
 
 
 _LEARNT = lambda s: (s.params, s.target, s.opt_state)  # noqa: E731
@@ -86,19 +94,32 @@ class ValueBased(OffPolicy):
         require_positive(self, "tau")
         require_replay(self)
 
-    def begin(self, params: PyTree, spec: EnvSpec) -> State:
-        """The state before the first update: θ, and θ⁻ ← θ."""
+    def begin(self, params: PyTree, spec: EnvSpec, episodes: int | None = None) -> State:
+        """The state before the first update: θ, and θ⁻ ← θ.
+
+        With `episodes` θ⁻ moves when as many have ended, in the place of every `target_every` gradient steps.
+        """
         target = jax.tree.map(jnp.copy, params)
-        return State(params, target, optim.start(self.optimizer(), params), spec.action_space)
+        counted = None if episodes is None else Episodes(jnp.zeros((), jnp.int32), episodes)
+        opt_state = optim.start(self.optimizer(), params)
+        return State(params, target, opt_state, spec.action_space, episodes=counted)
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Adam's direction after clipping; the step size is applied in `update`."""
+        """The direction after clipping, Adam's where nothing else is said; `update` applies the step size."""
         return optim.clipped_adam(self.max_grad_norm)
+
+    def observe(self, state: State, rollout: Rollout) -> State:
+        """The state with the episodes counted that ended, where they are."""
+        if state.episodes is None:
+            return state
+        over = (rollout.terminated | rollout.truncated).sum(dtype=jnp.int32)
+        counted = Episodes(state.episodes.ended + over, state.episodes.every)
+        return eqx.tree_at(lambda s: s.episodes, state, counted)
 
     def update(
         self, state: State, batch: Batch, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics, Array | None]:
-        """Targets, a gradient step, and at every `target_every`-th one the target network."""
+        """Targets, a gradient step, and where it is due the target network."""
         target_key, loss_key = jax.random.split(key)
         target = self.td_target(state, batch, target_key)
         grads, (metrics, priorities) = jax.grad(self.loss, has_aux=True)(
@@ -109,7 +130,13 @@ class ValueBased(OffPolicy):
             self.optimizer(), state.params, grads, state.opt_state, step_size
         )
 
-        due = (clock.gradient_step + 1) % self.target_every == 0
+        if state.episodes is None:
+            due = (clock.gradient_step + 1) % self.target_every == 0
+        else:
+            counted = state.episodes
+            due = counted.ended >= counted.every
+            anew = Episodes(jnp.where(due, 0, counted.ended), counted.every)
+            state = eqx.tree_at(lambda s: s.episodes, state, anew)
         moved = lambda: optim.polyak(state.target, params, self.tau)  # noqa: E731
         new_target = jax.lax.cond(due, moved, lambda: state.target)
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Key
 
 from fathom.algos.base import require, require_fraction, require_positive
@@ -12,7 +13,7 @@ from fathom.core.spaces import Discrete
 from fathom.core.types import Batch, EnvSpec, Metric, Obs
 from fathom.nn.encoder import action_mask
 from fathom.nn.q_network import QNetwork, init_q_network, q_outputs
-from fathom.ops import td
+from fathom.ops import optim, td
 
 
 class DQN(EpsilonGreedyValues):
@@ -35,13 +36,14 @@ class DQN(EpsilonGreedyValues):
     the size of errors (Schaul et al. 2016, arXiv:1511.05952); `n_step` sums n rewards before it bootstraps
     (Sutton 1988; Hessel et al. 2018); `munchausen` adds the policy's log-probability to the reward (Vieillard
     et al. 2020, arXiv:2007.14430); `huber` bounds the error's slope as the paper's error clipping does; `tau`
-    below 1 moves θ⁻ by Polyak averaging; `ez_mu` keeps a random action of line 3 for several steps (Dabney et
-    al. 2021, arXiv:2006.01782). Deviations: Adam in place of RMSProp; noisy
+    below 1 moves θ⁻ by Polyak averaging; `target_episodes` moves it once in so many episodes, as tutorials
+    do; `ez_mu` keeps a random action of line 3 for several steps (Dabney et al. 2021, arXiv:2006.01782);
+    `rmsprop` steps as the paper does. Deviations: Adam in place of RMSProp unless that is asked for; noisy
     are the layers after the last shared one; illegal actions are left out of both
     maxima; a truncated episode bootstraps.
     """
 
-    learning_rate: float = 1e-3  # Adam's step size α; 1e-4 to 3e-3
+    learning_rate: float = 1e-3  # step size α; 1e-4 to 3e-3
     gamma: float = 0.99  # discount factor γ; 0.9 to 0.999
     num_envs: int = 1  # environments side by side; the updates per step stay the same
     buffer_size: int = 100_000  # N, transitions kept, of all environments together
@@ -50,6 +52,7 @@ class DQN(EpsilonGreedyValues):
     train_every: int = 4  # environment steps between rounds of gradient steps
     gradient_steps: int = 1  # gradient steps in a round
     target_every: int = 500  # C, gradient steps between updates of θ⁻
+    target_episodes: int | None = None  # episodes between updates of θ⁻, not steps; or none
     tau: float = 1.0  # θ⁻ ← τ θ + (1 − τ) θ⁻; 1 copies, 0.005 with target_every=1 trails
     epsilon_start: float = 1.0  # ε at first
     epsilon_end: float = 0.05  # ε at last; 0.01 to 0.1
@@ -68,6 +71,7 @@ class DQN(EpsilonGreedyValues):
     importance_start: float = 0.4  # β of the weights (N P(i))^−β at first; it rises to 1
     huber: bool = True  # Huber loss in place of the square
     huber_delta: float = 1.0  # error at which the Huber loss turns linear
+    rmsprop: bool = False  # centred RMSProp (decay 0.95, ε 0.01) in place of Adam
     max_grad_norm: float = 10.0  # gradients are scaled down to this global norm
     scale_obs: bool = False  # real numbers in observations mapped from their bounds, where finite, to [−1, 1]
     hidden: tuple[int, ...] = (128, 128)  # units of the hidden layers
@@ -78,7 +82,7 @@ class DQN(EpsilonGreedyValues):
         """Raise FathomError for values out of range and for actions that are not Discrete."""
         self.check_shared("DQN", spec)
         self.check_play()
-        require_positive(self, "huber_delta", "munchausen", "munchausen_temperature")
+        require_positive(self, "huber_delta", "munchausen", "munchausen_temperature", "target_episodes")
         if self.munchausen is None:
             return
         require_fraction(self, "munchausen")
@@ -94,7 +98,13 @@ class DQN(EpsilonGreedyValues):
     def init(self, spec: EnvSpec, key: Key[Array, ""]) -> State:
         """Line 1: orthogonal weights, the target an equal copy."""
         net = (self.hidden, self.activation, self.scale_obs, self.dueling, self.noisy)
-        return self.begin(init_q_network(key, spec.obs_space, spec.action_space.n, 1, *net), spec)
+        params = init_q_network(key, spec.obs_space, spec.action_space.n, 1, *net)
+        return self.begin(params, spec, self.target_episodes)
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam's direction after clipping, or that of the paper's RMSProp."""
+        clipped = optim.clipped_centred_rmsprop if self.rmsprop else optim.clipped_adam
+        return clipped(self.max_grad_norm)
 
     def q_values(
         self, params: QNetwork, obs: Obs, key: Key[Array, ""] | None = None, each: bool = False

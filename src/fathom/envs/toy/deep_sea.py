@@ -118,3 +118,13 @@ class DeepSea(FiniteEnv):
         if here < n * n:
             cells[here // n][here % n] = "o"
         return "\n".join(" ".join(line).rstrip() for line in cells)
+
+
+def deep_sea_20() -> DeepSea:
+    """A dive of 20 rows that pays only for who goes right every single time. Osband et al. 2020."""
+    return DeepSea(size=20)
+
+
+def deep_sea_50() -> DeepSea:
+    """A dive of 50 rows that pays only for who goes right every single time. Osband et al. 2020."""
+    return DeepSea(size=50)
