@@ -326,6 +326,8 @@ def test_the_hosts_twin_holds_what_the_device_would(shape, padding, spare, write
     apart, place = replays.cut(apart, ring)
     twin.move(np.asarray(place))
     jax.tree.map(np.testing.assert_array_equal, twin.arrays, replays.observations(whole))
+    joined = twin.joined(apart, int(ring.cursor), per_write)
+    jax.tree.map(np.testing.assert_array_equal, joined, whole)
     starts = all_starts(ring, rows, num_envs, 1)
     found = find(apart, starts, 1, jnp.float32(0.9), ring)
     batch = gather(whole, starts, 1, jnp.float32(0.9), ring)

@@ -1,11 +1,13 @@
 """Observations that are stacks of frames, each frame kept once; stacks are put together as they are drawn."""
 
+import dataclasses
 import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from fathom.core import spaces
@@ -26,9 +28,14 @@ class Frames(eqx.Module):
         R + k − 1         the frame that the newest row's step reached
         R + k …           the frames that truncated steps reached, the newest `spare` of each environment
         the last place    zeros, where these stand before an episode's first frame
+
+    The k − 1 frames are held a second time, as they are and as they will be once the next rows are written:
+    XLA writes to an array in place only where nothing reads it before.
     """
 
     kept: Obs | None  # one frame a place, masks with it; None where the host's memory holds them
+    older: Obs  # [k − 1, env, ...], those before the oldest row
+    coming: Obs  # [k − 1, env, ...], those before it after the next write, if the ring is full
     age: Int[Array, "... row env"]  # frames of the episode before this row's, counted to k − 1
     number: Int[Array, "... row env"]  # of a truncated step among those of its environment
     cuts: Int[Array, "... env"]  # truncated steps so far, the next one's number
@@ -68,8 +75,11 @@ def init(spec: EnvSpec, rows: int, num_envs: int, within: bool = True) -> Frames
         )
     age = jnp.zeros((rows, num_envs), jnp.uint8 if stack.num <= 2**8 else jnp.int32)
     none = jnp.zeros(num_envs, jnp.int32)
+    nothing: Any = None
     frames = Frames(
-        None,
+        nothing,
+        nothing,
+        nothing,
         age,
         jnp.zeros((rows, num_envs), jnp.int32),
         none,
@@ -77,10 +87,12 @@ def init(spec: EnvSpec, rows: int, num_envs: int, within: bool = True) -> Frames
         stack,
         math.ceil(rows / _ROWS_A_CUT),
     )
-    if not within:
-        return frames
-    kept = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), room(spec, frames))
-    return eqx.tree_at(lambda f: f.kept, frames, kept, is_leaf=lambda x: x is None)
+    like = room(spec, frames)
+    older, coming = (
+        jax.tree.map(lambda s: jnp.zeros((stack.num - 1, *s.shape[1:]), s.dtype), like) for _ in range(2)
+    )
+    kept = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), like) if within else None
+    return dataclasses.replace(frames, kept=kept, older=older, coming=coming)
 
 
 def room(spec: EnvSpec, frames: Frames) -> Obs:
@@ -137,21 +149,34 @@ def _cut_place(frames: Frames, number: Array) -> Array:
 
 def write(frames: Frames, obs: Obs, final_obs: Obs, cursor: Array, full: Array, place: Array) -> Frames:
     """Keep the frames of rows [time, env, ...], and those reached that have a place, as `mark` told."""
-    rows, older = frames.rows, frames.stack.num - 1
+    rows, written = frames.rows, place.shape[0]
     env = jnp.arange(place.shape[1], dtype=jnp.int32)[None]
 
-    def one(kept: Array, seen: Array, reached: Array) -> Array:
-        gone = jax.lax.dynamic_slice_in_dim(kept, cursor, seen.shape[0], axis=0)
-        before = kept[rows : rows + older]
-        before = jnp.where(full, jnp.concatenate([before, gone])[seen.shape[0] :], before)
+    def one(kept: Array, seen: Array, reached: Array, older: Array) -> Array:
         kept = jax.lax.dynamic_update_slice_in_dim(kept, seen.astype(kept.dtype), cursor, axis=0)
-        last = reached[-1:].astype(kept.dtype)
-        kept = jax.lax.dynamic_update_slice_in_dim(kept, jnp.concatenate([before, last]), rows, axis=0)
+        edge = jnp.concatenate([older, reached[-1:].astype(kept.dtype)])
+        kept = jax.lax.dynamic_update_slice_in_dim(kept, edge, rows, axis=0)
         return kept.at[place, env].set(reached.astype(kept.dtype), mode="drop")
 
     seen, reached = newest(frames.stack, obs), newest(frames.stack, final_obs)
-    kept = jax.tree.map(one, frames.kept, seen, reached)
-    return eqx.tree_at(lambda f: f.kept, frames, kept)
+    older = jax.tree.map(lambda late, now: jnp.where(full, late, now), frames.coming, frames.older)
+    kept = jax.tree.map(one, frames.kept, seen, reached, older)
+    older, coming = edges(frames, kept, (cursor + written) % rows, written)
+    return dataclasses.replace(frames, kept=kept, older=older, coming=coming)
+
+
+def edges(frames: Frames, kept: Obs, cursor: Any, written: int) -> tuple[Obs, Obs]:
+    """What `older` and `coming` are, where so many rows are written next at the cursor; JAX's or NumPy's."""
+    rows, most = frames.rows, frames.stack.num - 1
+    gone = min(written, most)
+    last = (cursor + written - gone + np.arange(gone)) % rows  # of the rows that are overwritten next
+    older = jax.tree.map(lambda x: x[rows : rows + most], kept)
+
+    def coming(x: Any, now: Any) -> Any:
+        join = np.concatenate if isinstance(x, np.ndarray) else jnp.concatenate
+        return join([now, x[last]])[gone:]
+
+    return older, jax.tree.map(coming, kept, older)
 
 
 def cut(frames: Frames, newest_row: Array, going: Bool[Array, " env"]) -> tuple[Frames, Int[Array, " env"]]:
@@ -232,5 +257,7 @@ def clear(frames: Frames, cursor: Array, filled: Array) -> Frames:
     there = jnp.where(
         back < filled, (cursor - 1 - back) % frames.rows, frames.rows + older + filled - 1 - back
     )
-    kept = jax.tree.map(lambda x: x.at[frames.rows : frames.rows + older].set(x[there]), frames.kept)
-    return eqx.tree_at(lambda f: f.kept, frames, kept)
+    found = jax.tree.map(lambda x: x[there], frames.kept)
+    put = lambda x, new: x.at[frames.rows : frames.rows + older].set(new)  # noqa: E731
+    kept = jax.tree.map(put, frames.kept, found)
+    return dataclasses.replace(frames, kept=kept, older=found, coming=found)

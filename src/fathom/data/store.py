@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
@@ -9,7 +10,7 @@ from jaxtyping import PyTree
 from fathom.core.types import EnvSpec, Obs
 from fathom.data import frames
 from fathom.data import replay as replays
-from fathom.data.replay import Found
+from fathom.data.replay import Found, Replay
 
 
 class Store:
@@ -51,6 +52,16 @@ class Store:
         kept[self.rows + older] = reached[-1]
         t, env = np.nonzero(place < len(kept))
         kept[place[t, env], env] = reached[t, env]
+
+    def joined(self, replay: Replay, cursor: int, written: int) -> Replay:
+        """The replay as the device would hold it, where so many rows are written next at the cursor."""
+        whole = replays.with_observations(replay, self.arrays)
+        if not isinstance(whole.obs, frames.Frames):
+            return whole
+        of = whole.obs
+        parts = [frames.edges(of, kept, cursor, written) for kept in self._by_seed(self.arrays)]
+        edges = jax.tree.map(lambda *x: np.stack(x), *parts) if self.batched else parts[0]
+        return eqx.tree_at(lambda r: (r.obs.older, r.obs.coming), whole, edges)
 
     def move(self, place: np.ndarray) -> None:
         """The frame that the newest row's step reached also at its place, as `frames.move`."""

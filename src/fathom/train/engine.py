@@ -616,7 +616,10 @@ class HostEngine(Engine):
         carry = self._within
         if self.store is None:
             return carry
-        return _with_observations(carry, self.store.arrays)
+        assert carry.seeds.replay is not None
+        cursor = int(carry.shared.ring.cursor)
+        replay = self.store.joined(carry.seeds.replay, cursor, self.plan.rows)
+        return Carry(dataclasses.replace(carry.seeds, replay=replay), carry.shared)
 
     @carry.setter
     def carry(self, carry: Carry) -> None:
