@@ -84,8 +84,10 @@ def agent_of(replay: str, algorithm: Any = RICH, env: Any = stacked, **more: Any
 
 @pytest.mark.parametrize(
     ("algorithm", "env"),
-    [(RICH, stacked), (DQN, partial(gymnasium.make, "CartPole-v1"))],
-    ids=["frames", "whole"],
+    [
+        pytest.param(RICH, stacked, marks=pytest.mark.slow, id="frames"),
+        pytest.param(DQN, partial(gymnasium.make, "CartPole-v1"), id="whole"),
+    ],
 )
 def test_the_hosts_memory_and_the_device_give_the_same_bits(algorithm, env, tmp_path):
     """And a run goes on from one in the other."""

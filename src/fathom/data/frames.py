@@ -87,10 +87,8 @@ def init(spec: EnvSpec, rows: int, num_envs: int, within: bool = True) -> Frames
         stack,
         math.ceil(rows / _ROWS_A_CUT),
     )
-    like = room(spec, frames)
-    older, coming = (
-        jax.tree.map(lambda s: jnp.zeros((stack.num - 1, *s.shape[1:]), s.dtype), like) for _ in range(2)
-    )
+    like, most = room(spec, frames), stack.num - 1
+    older, coming = (jax.tree.map(lambda s: jnp.zeros((most, *s.shape[1:]), s.dtype), like) for _ in range(2))
     kept = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), like) if within else None
     return dataclasses.replace(frames, kept=kept, older=older, coming=coming)
 
