@@ -161,6 +161,22 @@ export interface Exhibit {
   at: number[];
 }
 
+/** Ask how far the next update moves the odds of what was done, and how good that was. */
+export interface Ratios {
+  type: "ratios";
+  id: number;
+  seed?: number;
+  branch?: number | null;
+}
+
+/** Ask what actions are taken to be worth, and what they bring in episodes of their own. */
+export interface Returns {
+  type: "returns";
+  id: number;
+  seed?: number;
+  branch?: number | null;
+}
+
 /** Ask for a link to what is shown. */
 export interface Share {
   type: "share";
@@ -300,7 +316,7 @@ export interface Series {
 export interface Event {
   type: "event";
   seq: number;
-  kind: "open" | "set" | "surgery" | "fork" | "snapshot" | "milestone" | "seek" | "state" | "exact" | "gap" | "error";
+  kind: "open" | "set" | "surgery" | "fork" | "snapshot" | "milestone" | "finding" | "seek" | "state" | "exact" | "gap" | "error";
   branch: number;
   u: number;
   text: string;
@@ -400,6 +416,8 @@ export type Request =
   | Inspect
   | Drive
   | Exhibit
+  | Ratios
+  | Returns
   | Share
   | Ping;
 

@@ -75,6 +75,11 @@ def inspected(state: int, action: int, seed: int, u: int, link: str, branch: int
     return Code(shared(link), call)
 
 
+def probed(what: str, seed: int, link: str, branch: int) -> Code:
+    """Looking into a learner, by `ratios` or `returns`."""
+    return Code(shared(link), f"lab.{what}(seed={seed}{_branch(branch)})")
+
+
 def _branch(branch: int) -> str:
     return f", branch={branch}" if branch else ""
 

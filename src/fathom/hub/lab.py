@@ -20,22 +20,25 @@ from jaxtyping import PyTree
 
 from fathom.algos.base import ActionValues, Algorithm
 from fathom.core.errors import FathomError
+from fathom.core.keys import named, numbered
 from fathom.core.module import lift
+from fathom.core.types import Clock
 from fathom.envs.base import Env
 from fathom.envs.finite import FiniteEnv, mdp_of
 from fathom.envs.grid.board import Board
 from fathom.envs.grid.values import cell_states
 from fathom.envs.grid.world import GridWorld
 from fathom.envs.wrappers import TimeLimit
-from fathom.hub import settings
+from fathom.hub import probes, settings
 from fathom.hub.equations import RULES, backup, source_of
 from fathom.hub.history import Intervention, Ladder, Snapshot
 from fathom.hub.messages import Backup, Exact, Setting, Source, Tensor, World, digest
+from fathom.hub.probes import Scatter
 from fathom.hub.recipe import Recipe, finite, from_link, to_link, with_settings
 from fathom.hub.watched import KEPT, Watched, tables_of
 from fathom.mdp import value_iteration
 from fathom.nn.table import QTable, VTable
-from fathom.train import runtime
+from fathom.train import loop, runtime
 from fathom.train.engine import Engine, NativeEngine, NonFinite, make_engine
 
 SHOWN_BACKUPS = 20
@@ -312,8 +315,7 @@ class Lab:
                 f"state {state}, action {action}: states are 0 to {env.num_states - 1}, actions 0 to "
                 f"{env.num_actions - 1}."
             )
-        if not 0 <= seed < self.recipe.seeds:
-            raise FathomError(f"seed is {seed}; this run has 0 to {self.recipe.seeds - 1}.")
+        self._require_seed(seed)
         at = line.u if u is None else u
         self._require_within(line, at)
         ghost = line
@@ -352,6 +354,39 @@ class Lab:
         self._leave()
         return learner
 
+    def ratios(self, seed: int = 0, branch: int | None = None) -> Scatter:
+        """Probability ratios against advantages of the update that comes next, made ahead on a copy.
+
+        FathomError for algorithms without a ratio to clip, and where the environment is the host's.
+        """
+        line = self.of(branch)
+        self._require_probed(probes.knows_ratios(self.engine.algorithm), "probability ratios")
+        self._require_seed(seed)
+        ghost = self._ghost(line)
+        ghost.carry = copied(self._carry(line))
+        before, clock = copied((self._one(ghost.carry.seeds, seed), self._clock(line)))
+        self._advance(ghost, 1, keep=False)
+        # What was set at this very update is in force in it, and so in the copy.
+        algorithm, env = lift((ghost.algorithm, ghost.env))
+        after = copied(self._one(self._carry(ghost).seeds.learner, seed))
+        self._leave()
+        return probes.ratios(algorithm, env, self.engine.plan, before, after, clock)
+
+    def returns(self, seed: int = 0, branch: int | None = None) -> Scatter:
+        """What actions are taken to be worth against what they bring, in episodes beside the training.
+
+        FathomError for algorithms without action values, and where the environment is the host's.
+        """
+        line = self.of(branch)
+        known = probes.knows_returns(self.engine.algorithm, self.engine.spec)
+        self._require_probed(known, "action values in the units of the rewards")
+        self._require_seed(seed)
+        carry = self._carry(line)
+        learner, root = self._one((carry.seeds.learner, carry.seeds.key), seed)
+        key = numbered(named(root, "probe"), jnp.int32(line.u))
+        algorithm, env = lift((line.algorithm, line.env))
+        return probes.returns(algorithm, env, self.engine.spec, learner, key, self._clock(line))
+
     def carry(self, branch: int | None = None) -> PyTree:
         """The whole state of a branch, to be read only, and before it goes on."""
         return self._carry(self.of(branch))
@@ -359,6 +394,26 @@ class Lab:
     def close(self) -> None:
         """Release what the engine holds."""
         self.engine.close()
+
+    def _one(self, tree: PyTree, seed: int) -> PyTree:
+        return jax.tree.map(lambda x: x[seed], tree) if self.engine.batched else tree
+
+    def _clock(self, line: Line) -> Clock:
+        shared = self._carry(line).shared
+        return loop.clock_of(shared, jnp.asarray(self.horizon, jnp.int32), self.engine.plan)
+
+    def _require_probed(self, known: bool, what: str) -> None:
+        if self.tabular or not known:
+            raise FathomError(f"{self.algo} has no {what} to show.")
+        if not self.native:
+            raise FathomError(
+                f"{what} are shown of native environments; this one is Gymnasium's, and cannot be gone "
+                "through twice."
+            )
+
+    def _require_seed(self, seed: int) -> None:
+        if not 0 <= seed < self.recipe.seeds:
+            raise FathomError(f"seed is {seed}; this run has 0 to {self.recipe.seeds - 1}.")
 
     def _within(self, algorithm: Any) -> Any:
         return Watched(inner=algorithm) if self.tabular else algorithm

@@ -21,8 +21,10 @@ import numpy as np
 
 from fathom.core.errors import FathomError
 from fathom.hub import code, messages
+from fathom.hub.coach import Coach
 from fathom.hub.lab import Lab, Line, Look, Sums
 from fathom.hub.messages import Branch, Code, Exact, Frame, Tensor, World
+from fathom.hub.probes import Scatter, knows_ratios, knows_returns
 from fathom.hub.recipe import Recipe
 from fathom.hub.stage import Stage
 from fathom.hub.wire import Outbox, read_exactly
@@ -73,6 +75,7 @@ class Trainer:
         self._begun: set[int] = set()  # branches of which an episode is over
         self._worlds: dict[int, str] = {}  # what was last told of each branch's world
         self._plain = True  # whether states are cells
+        self._coaches: dict[int, Coach] = {}
         self._handlers: dict[type, Callable[[Any], tuple[dict[str, Any], Code | None] | None]] = {
             messages.Open: self._open,
             messages.Sub: self._sub,
@@ -89,6 +92,8 @@ class Trainer:
             messages.Inspect: self._inspect,
             messages.Drive: self._drive,
             messages.Exhibit: self._exhibit,
+            messages.Ratios: self._ratios,
+            messages.Returns: self._returns,
             messages.Share: self._share,
             messages.Ping: lambda ask: ({"t": ask.t}, None),
         }
@@ -186,7 +191,7 @@ class Trainer:
         self._close_lab()
         self.lab, self.playing, self._sums = lab, False, {}
         world = lab.world()
-        self._begun, self._worlds = set(), {0: _worded(lab.exact(), world)}
+        self._begun, self._worlds, self._coaches = set(), {0: _worded(lab.exact(), world)}, {}
         self._plain = world is None or world.plain
         self._pace, self._due, self._rate = 1.0, 0.0, _Rate()
         if lab.tabular != self._tabular:
@@ -245,8 +250,11 @@ class Trainer:
         return [*found, "traces"] if "trace" in lab.look().arrays else found
 
     def _able(self, lab: Lab) -> list[str]:
-        more = ("inspect",) if lab.tabular else ("drive", "exhibit")
-        return [*_ABLE, *more]
+        if lab.tabular:
+            return [*_ABLE, "inspect"]
+        algorithm, spec = lab.engine.algorithm, lab.engine.spec
+        seen = {"ratios": knows_ratios(algorithm), "returns": knows_returns(algorithm, spec)}
+        return [*_ABLE, "drive", "exhibit", *(name for name in seen if seen[name] and lab.native)]
 
     def _branches(self, lab: Lab) -> list[Branch]:
         return [Branch(n.id, n.parent, n.at, n.u, n.tip, n.label) for n in lab.lines.values()]
@@ -450,6 +458,20 @@ class Trainer:
             code=code.inspected(ask.state, found.action, ask.seed, found.u, lab.link(line.id), line.id),
         )
 
+    def _ratios(self, ask: messages.Ratios) -> tuple[dict[str, Any], Code]:
+        lab = self._require()
+        return self._probed(lab, "ratios", lab.ratios(ask.seed, ask.branch), ask)
+
+    def _returns(self, ask: messages.Returns) -> tuple[dict[str, Any], Code]:
+        lab = self._require()
+        return self._probed(lab, "returns", lab.returns(ask.seed, ask.branch), ask)
+
+    def _probed(self, lab: Lab, what: str, found: Scatter, ask: Any) -> tuple[dict[str, Any], Code]:
+        line = lab.of(ask.branch)
+        told = code.probed(what, ask.seed, lab.link(line.id), line.id)
+        x, y = Tensor.of(found.x), Tensor.of(found.y)
+        return {"u": found.u, "x": x, "y": y, "facts": found.facts}, told
+
     def _drive(self, ask: messages.Drive) -> tuple[dict[str, Any], None]:
         self._on_stage().drive(ask.action, ask.push, ask.reset)
         return {}, None
@@ -542,7 +564,11 @@ class Trainer:
         self._flushed = now
         for branch, (u, end, sums, counts) in self._sums.items():
             assert self.lab is not None
-            if end <= u or "series" not in self.channels:
+            if end <= u:
+                continue
+            if not self.lab.tabular:
+                self._coach(self.lab, self.lab.lines[branch], u, end, sums, counts)
+            if "series" not in self.channels:
                 continue
             if self.lab.tabular:
                 start = np.asarray(self.lab.look(branch).arrays["v_start"], np.float64)
@@ -556,6 +582,12 @@ class Trainer:
                 counts={name: Tensor.of(value) for name, value in counts.items()},
             )
         self._sums = {}
+
+    def _coach(self, lab: Lab, line: Line, u: int, end: int, sums: Sums, counts: Sums) -> None:
+        if line.id not in self._coaches:
+            self._coaches[line.id] = Coach.of(lab.engine, lab.horizon)
+        for found in self._coaches[line.id].note(u, end, sums, counts, vars(line.algorithm)):
+            self._event("finding", line, end, found.text, vars(found))
 
     def _show(self, lab: Lab, now: float) -> None:
         """A frame of every branch in focus."""

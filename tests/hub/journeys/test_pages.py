@@ -12,7 +12,7 @@ import pytest
 from tests.hub.journeys import driving
 from tests.hub.journeys.driving import number, told, until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 PAGES = {"home": "#/", "tabular": "#/tabular", "deep": "#/deep", "compare": "#/compare"}
 

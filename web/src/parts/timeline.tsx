@@ -26,7 +26,7 @@ export function gathered(pins: readonly { x: number; event: Event }[], apart: nu
   return out;
 }
 
-const WORDS: Record<string, string> = { set: "Setting", surgery: "Edit", fork: "Fork", milestone: "Milestone", snapshot: "Snapshot", seek: "Seek", open: "Opened", error: "Error", gap: "Gap" };
+const WORDS: Record<string, string> = { set: "Setting", surgery: "Edit", fork: "Fork", milestone: "Milestone", finding: "Coach", snapshot: "Snapshot", seek: "Seek", open: "Opened", error: "Error", gap: "Gap" };
 
 export const nameOf = (branch: Branch) => branch.label || (branch.parent === null ? "main" : `fork ${branch.id}`);
 
