@@ -89,7 +89,7 @@ def test_returns_are_those_of_whole_episodes(dqn: Lab) -> None:
     dqn.advance(200)
     seen = dqn.returns()
     gamma = seen.facts["gamma"]
-    assert gamma == pytest.approx(0.99)
+    assert gamma == pytest.approx(float(dqn.line.algorithm.gamma))
     assert seen.facts["bias"] == pytest.approx(float((seen.x - seen.y).mean()), abs=0.2)
     # CartPole pays 1 a step: a return is (1 − γᵏ)/(1 − γ) of the k steps that were left.
     steps = np.log(1 - seen.y * (1 - gamma)) / np.log(gamma)

@@ -183,6 +183,12 @@ export interface Share {
   id: number;
 }
 
+/** Forget the run and what was asked for: the page is closed. The server says so for it. */
+export interface Leave {
+  type: "leave";
+  id: number;
+}
+
 /** Ask for a sign of life. */
 export interface Ping {
   type: "ping";
@@ -419,6 +425,7 @@ export type Request =
   | Ratios
   | Returns
   | Share
+  | Leave
   | Ping;
 
 export type Message =

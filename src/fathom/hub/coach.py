@@ -208,7 +208,8 @@ def _exploding(run: _Seen) -> Finding | None:
         grown = abs(run.now("episode_return")) > 3 * abs(run.of("episode_return", run.windows[:half])) + 1
         if now > 100 * then and now > 1 and len(run.windows) >= 8 and not grown:
             return Finding(
-                "exploding", f"the {name.replace('_', ' ')} grows without end: {then:.3g} before, {now:.3g} now",
+                "exploding",
+                f"the {name.replace('_', ' ')} grows without end: {then:.3g} before, {now:.3g} now",
                 name, now, "steady or falling, save where returns grow as fast",
                 "Lower the learning rate, scale the rewards, clip gradients (max_grad_norm), or update the "
                 "target network less often.", _OURS,
@@ -225,7 +226,8 @@ def _overestimates(run: _Seen) -> Finding | None:
     if not abs(values) > 3 * max(most, 1.0):
         return None
     return Finding(
-        "overestimates", f"actions are taken to be worth {values:.3g}, and no episode brought more than {most:.3g}",
+        "overestimates",
+        f"actions are taken to be worth {values:.3g}, and no episode brought more than {most:.3g}",
         "q_value", values, f"within the returns that are seen, ± {3 * max(most, 1.0):.3g} at most",
         "Values run away. Lower the learning rate, update the target network less often, use Double DQN "
         "(double), or lower γ.", _OURS,

@@ -32,6 +32,11 @@ def opened(recipe: Recipe) -> Code:
     return Code(shlex.join([*words, "--watch"]), python)
 
 
+def taken_up(path: str) -> Code:
+    """Going on with the run of a folder."""
+    return Code(shlex.join(["fathom", "hub", path]), f"lab = Lab.of_run({path!r})")
+
+
 def shared(link: str) -> str:
     """The command that opens a share link."""
     return shlex.join(["fathom", "hub", "--share", link])

@@ -9,7 +9,9 @@
 import copy
 import dataclasses
 import functools
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -28,21 +30,25 @@ from fathom.envs.finite import FiniteEnv, mdp_of
 from fathom.envs.grid.board import Board
 from fathom.envs.grid.values import cell_states
 from fathom.envs.grid.world import GridWorld
+from fathom.envs.host import unpack
 from fathom.envs.wrappers import TimeLimit
 from fathom.hub import probes, settings
 from fathom.hub.equations import RULES, backup, source_of
 from fathom.hub.history import Intervention, Ladder, Snapshot
 from fathom.hub.messages import Backup, Exact, Setting, Source, Tensor, World, digest
 from fathom.hub.probes import Scatter
-from fathom.hub.recipe import Recipe, finite, from_link, to_link, with_settings
+from fathom.hub.recipe import Recipe, finite, from_link, from_run, to_link, with_settings
 from fathom.hub.watched import KEPT, Watched, tables_of
 from fathom.mdp import value_iteration
 from fathom.nn.table import QTable, VTable
+from fathom.runs.folder import Loaded, RunFolder
 from fathom.train import loop, runtime
 from fathom.train.engine import Engine, NativeEngine, NonFinite, make_engine
 
 SHOWN_BACKUPS = 20
 LOOKED_BACK = 16 * KEPT  # updates of which the backups of a value are looked for
+
+BETWEEN = 0.1  # seconds of training of which snapshots need not be closer
 
 LINKED = 10_000_000  # updates that opening a link may compute
 
@@ -76,6 +82,7 @@ class Line:
     applied: int = 0  # of the log
     carry: PyTree = None  # None while the engine has it
     host: dict | None = None
+    kept: float = -BETWEEN  # when the last snapshot was due
     lifted: Any = None  # the algorithm and environment as the program takes them
 
     @property
@@ -146,6 +153,41 @@ class Lab:
         line.tip = max([u, *(entry.u for entry in log)])
         lab.seek(u)
         return lab
+
+    @staticmethod
+    def of_run(path: str | Path) -> "Lab":
+        """The run of a folder as its newest checkpoint has it, to be gone on with and forked here.
+
+        The folder is only read, and no code that it names is run: FathomError for a run of an environment or
+        an algorithm that is not registered, for one of a table, and for one whose horizon was changed.
+        """
+        folder = RunFolder.open(path)
+        recipe, log = from_run(folder)
+        lab = Lab(recipe)
+        if lab.tabular:
+            lab.close()
+            raise FathomError(
+                f"{path} is the run of a table, which the lab begins anew: open {recipe.algo} on "
+                f"{recipe.env}."
+            )
+        lab._take_up(folder.load_checkpoint(lab.engine.shape()), log)
+        return lab
+
+    def _take_up(self, loaded: Loaded, log: list[Intervention]) -> None:
+        """Put a checkpoint in the place of the beginning."""
+        line, host = self.lines[0], loaded.meta.get("host")
+        line.log = [entry for entry in log if entry.u <= loaded.update]
+        self._require_playable(line, line.log)
+        for entry in line.log:
+            own = {name: float(value) for name, value in entry.what.items()}
+            line.algorithm = dataclasses.replace(line.algorithm, **own)  # pyright: ignore[reportArgumentType]
+        line.host = unpack(host["arrays"], host["text"]) if host else None
+        line.u = line.tip = line.at = loaded.update
+        line.applied, line.lifted = len(line.log), None
+        first = self._snapshot(
+            line.u, line.applied, loaded.tree, line.algorithm, line.env, line.host, pinned=True
+        )
+        line.carry, line.ladder = loaded.tree, Ladder.of(first)
 
     @property
     def line(self) -> Line:
@@ -466,10 +508,18 @@ class Lab:
             line.tip = max(line.tip, line.u)
             _add(sums, {k: np.asarray(v.sum, np.float64) for k, v in metrics.items()})
             _add(counts, {k: np.asarray(v.count, np.float64) for k, v in metrics.items()})
-            if keep:
+            if keep and self._due(line):
                 self._keep(line)
             self._catch_up(line)
         return sums, counts
+
+    def _due(self, line: Line) -> bool:
+        """Whether a snapshot is: what lies behind the last one is quickly made again on native environments."""
+        now = time.monotonic()
+        if self.native and now - line.kept < BETWEEN:
+            return False
+        line.kept = now
+        return True
 
     def _keep(self, line: Line, pinned: bool = False) -> None:
         host = None
@@ -613,8 +663,9 @@ class Lab:
         ]
 
     def _require_within(self, line: Line, u: int) -> None:
-        if not 0 <= u <= line.tip:
-            raise FathomError(f"update {u:,} is not known; this branch goes from 0 to {line.tip:,}.")
+        first = line.ladder.kept[0].u
+        if not first <= u <= line.tip:
+            raise FathomError(f"update {u:,} is not known; this branch goes from {first:,} to {line.tip:,}.")
 
     def _require_playable(self, line: Line, log: list[Intervention]) -> None:
         for entry in log:

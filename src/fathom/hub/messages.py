@@ -266,6 +266,13 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """Forget the run and what was asked for: the page is closed. The server says so for it."""
+
+    id: int
+
+
+@dataclass(frozen=True)
 class Ping:
     """Ask for a sign of life."""
 
@@ -511,7 +518,7 @@ REQUESTS: dict[str, type] = {
     kind.__name__.lower(): kind
     for kind in (
         Hello, Open, Sub, Unsub, Play, Pause, Step, Speed, Set, Surgery, Fork, Focus, Seek, Inspect, Drive,
-        Exhibit, Ratios, Returns, Share, Ping,
+        Exhibit, Ratios, Returns, Share, Leave, Ping,
     )
 }  # fmt: skip
 

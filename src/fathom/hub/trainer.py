@@ -15,12 +15,13 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from fathom.core.errors import FathomError
-from fathom.hub import code, messages
+from fathom.hub import code, files, messages
 from fathom.hub.coach import Coach
 from fathom.hub.lab import Lab, Line, Look, Sums
 from fathom.hub.messages import Branch, Code, Exact, Frame, Tensor, World
@@ -28,6 +29,7 @@ from fathom.hub.probes import Scatter, knows_ratios, knows_returns
 from fathom.hub.recipe import Recipe
 from fathom.hub.stage import Stage
 from fathom.hub.wire import Outbox, read_exactly
+from fathom.runs.folder import RunFolder
 from fathom.train.engine import NonFinite
 
 TICK = 1 / 60  # seconds between two looks at what is to be done
@@ -95,6 +97,7 @@ class Trainer:
             messages.Ratios: self._ratios,
             messages.Returns: self._returns,
             messages.Share: self._share,
+            messages.Leave: self._leave,
             messages.Ping: lambda ask: ({"t": ask.t}, None),
         }
 
@@ -184,6 +187,8 @@ class Trainer:
         began = time.monotonic()
         if ask.share is not None:
             lab = Lab.of_link(ask.share)
+        elif ask.file is not None:
+            lab = Lab.of_run(ask.file)
         else:
             recipe = Recipe(ask.algo, ask.env, ask.map, ask.config, ask.seeds, ask.seed, ask.horizon)
             lab = self._ready.pop(_key(recipe), None) or Lab(recipe)
@@ -198,12 +203,22 @@ class Trainer:
             # An update of the deep lab is thousands of steps: at a pace for the eye none would come.
             self._tabular, self.speed = lab.tabular, _SPEED if lab.tabular else None
         self.stage = None if lab.tabular else Stage(lab)
-        opened = code.opened(lab.recipe)
+        opened = code.opened(lab.recipe) if ask.file is None else code.taken_up(ask.file)
         self._tell_run(lab, opened)
+        if ask.file is not None:
+            self._tell_past(lab, Path(ask.file))
         self.out.note(lab.link(), lab.line.u)
         self._warn(lab)
         seconds = round(time.monotonic() - began, 3)
         return {"seconds": seconds, "compile_seconds": lab.engine.compile_seconds, "u": lab.line.u}, opened
+
+    def _leave(self, ask: messages.Leave) -> tuple[dict[str, Any], None]:
+        self._close_lab()
+        self.lab = self.stage = None
+        self.playing, self._sums, self._dirty = False, {}, False
+        self.channels, self.hz = set(), messages.HZ
+        self.speed, self._tabular = _SPEED, True
+        return {}, None
 
     def _close_lab(self) -> None:
         if self.stage is not None:
@@ -242,6 +257,16 @@ class Trainer:
                 args = {name: value for name, value in entry.what.items() if name != "op"}
                 op = entry.what["op"]
                 self._event("surgery", line, entry.u, f"{op} {_told(args)}", {"op": op, "args": args})
+
+    def _tell_past(self, lab: Lab, path: Path) -> None:
+        """What a run folder's metrics say of the updates before its checkpoint."""
+        u = 0
+        for line in files.merged(RunFolder.open(path), lab.line.u):
+            end, sums, counts = line["update"], line["sums"], line["counts"]
+            if end > u:
+                self._coach(lab, lab.line, u, end, sums, counts)
+                self._series(0, u, end, sums, counts)
+            u = end
 
     def _channels(self, lab: Lab) -> list[str]:
         if not lab.tabular:
@@ -573,15 +598,18 @@ class Trainer:
             if self.lab.tabular:
                 start = np.asarray(self.lab.look(branch).arrays["v_start"], np.float64)
                 sums, counts = sums | {"v_start": start}, counts | {"v_start": np.ones_like(start)}
-            self.out.numbered(
-                messages.Series,
-                branch=branch,
-                u0=u,
-                du=end - u,
-                sums={name: Tensor.of(value) for name, value in sums.items()},
-                counts={name: Tensor.of(value) for name, value in counts.items()},
-            )
+            self._series(branch, u, end, sums, counts)
         self._sums = {}
+
+    def _series(self, branch: int, u: int, end: int, sums: Sums, counts: Sums) -> None:
+        self.out.numbered(
+            messages.Series,
+            branch=branch,
+            u0=u,
+            du=end - u,
+            sums={name: Tensor.of(value) for name, value in sums.items()},
+            counts={name: Tensor.of(value) for name, value in counts.items()},
+        )
 
     def _coach(self, lab: Lab, line: Line, u: int, end: int, sums: Sums, counts: Sums) -> None:
         if line.id not in self._coaches:

@@ -320,7 +320,9 @@ function Wheel({ stage }: { stage: Stage | null }) {
 /** Policies of 0 %, 1 % and 10 % of what is known, beside the present one. */
 async function exhibit(): Promise<void> {
   const tip = branches.value.find((b) => b.id === active.value)?.tip ?? 0;
-  const at = [...new Set([0, Math.round(tip * 0.01), Math.round(tip * 0.1)])];
+  // A run that was taken up begins at its checkpoint: of what was before, nothing is kept.
+  const first = branches.value.find((b) => b.parent === null)?.at ?? 0;
+  const at = [...new Set([0, 0.01, 0.1].map((part) => first + Math.round((tip - first) * part)))];
   const reply = await ask({ type: "exhibit", at });
   const used = reply?.data.at;
   exhibited.value = Array.isArray(used) ? used.map(Number) : at;
