@@ -144,7 +144,7 @@ class Ratios(Protocol):
     def ratios(
         self, before: Any, after: Any, rollout: Rollout, clock: Clock
     ) -> tuple[Float[Array, "time env"], Float[Array, "time env"], Float[Array, ""]]:
-        """π(a|s) / π_old(a|s), the advantage of each step, and ε, where 1 ± ε is what ratios are clipped at."""
+        """π(a|s) / π_old(a|s) and the advantage of each step, and ε: ratios are clipped at 1 ± ε."""
         ...
 
 

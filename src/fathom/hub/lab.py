@@ -514,7 +514,7 @@ class Lab:
         return sums, counts
 
     def _due(self, line: Line) -> bool:
-        """Whether a snapshot is: what lies behind the last one is quickly made again on native environments."""
+        """Whether a snapshot is; what lies behind the last one is quickly made again, save on the host."""
         now = time.monotonic()
         if self.native and now - line.kept < BETWEEN:
             return False
