@@ -46,7 +46,7 @@ def opened(visit: Any, name: str, **options: Any) -> Any:
         until(page, lambda: driving.frames(page) > 0, "a first frame")
     else:
         page.get_by_role("heading", name="Compare").wait_for()
-    page.wait_for_timeout(800)
+    page.wait_for_timeout(400)
     return page
 
 
