@@ -75,7 +75,7 @@ class Trainer:
         self._rate = _Rate()
         self._dirty = False
         self._begun: set[int] = set()  # branches of which an episode is over
-        self._worlds: dict[int, str] = {}  # what was last told of each branch's world
+        self._worlds: dict[int, tuple[Exact | None, World | None]] = {}  # as last told of each branch
         self._plain = True  # whether states are cells
         self._coaches: dict[int, Coach] = {}
         self._handlers: dict[type, Callable[[Any], tuple[dict[str, Any], Code | None] | None]] = {
@@ -196,7 +196,7 @@ class Trainer:
         self._close_lab()
         self.lab, self.playing, self._sums = lab, False, {}
         world = lab.world()
-        self._begun, self._worlds, self._coaches = set(), {0: _worded(lab.exact(), world)}, {}
+        self._begun, self._worlds, self._coaches = set(), {0: (lab.exact(), world)}, {}
         self._plain = world is None or world.plain
         self._pace, self._due, self._rate = 1.0, 0.0, _Rate()
         if lab.tabular != self._tabular:
@@ -400,11 +400,14 @@ class Trainer:
     def _tell_exact(self, lab: Lab, line: Line) -> None:
         if lab.tabular:
             exact, world = lab.exact(line.id), lab.world(line.id)
-            told = _worded(exact, world)
-            data = {"exact": messages.plain(exact), "world": messages.plain(world)}
-            if told != self._worlds.get(line.id):
-                self._worlds[line.id] = told
+            known = self._worlds.get(line.id)
+            # Mostly the very same objects: a slider that is dragged changes neither.
+            if known is not None and known[0] is exact and known[1] is world:
+                return
+            if known is None or _worded(*known) != _worded(exact, world):
+                data = {"exact": messages.plain(exact), "world": messages.plain(world)}
                 self._event("exact", line, line.u, "the world or the discount changed", data)
+            self._worlds[line.id] = (exact, world)
 
     def _fork(self, ask: messages.Fork) -> tuple[dict[str, Any], Code | None]:
         lab = self._require()

@@ -163,6 +163,7 @@ function takeEvent(message: Event): void {
       playing.value = false;
     }
     events.value = [...events.value, message];
+    slowly();
     if (message.code) code.value = { what: message.text || message.kind, code: message.code };
   });
 }

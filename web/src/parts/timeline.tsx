@@ -40,7 +40,9 @@ export function Timeline() {
     measure.observe(holder.current);
     return () => measure.disconnect();
   }, []);
+  // Events by the slow clock as well: a slider that is dragged makes dozens of them a second.
   slow.value;
+  const told = events.peek();
   const known = branches.value.map((b) => ({ ...b, tip: Math.max(b.tip, frames.get(b.id)?.tip ?? 0) }));
   const placed = lanes(known);
   const now = active.value;
@@ -55,14 +57,14 @@ export function Timeline() {
   const path = lineage(known, now);
   const laneOf = new Map(placed.map((b) => [b.id, b.lane]));
   const pins = gathered(
-    events.value.filter((e) => PINNED.includes(e.kind)).map((event) => ({ x: x(event.u) + 1e4 * (laneOf.get(event.branch) ?? 0), event })),
+    told.filter((e) => PINNED.includes(e.kind)).map((event) => ({ x: x(event.u) + 1e4 * (laneOf.get(event.branch) ?? 0), event })),
     9,
   );
-  const snapshots = events.value.filter((e) => e.kind === "snapshot");
+  const snapshots = told.filter((e) => e.kind === "snapshot");
   const perUpdate = run.value?.steps_per_update ?? 1;
   const unit = perUpdate === 1 ? "step" : "update";
   const movable = can("seek");
-  const happened = events.value.filter((e) => e.kind !== "seek").reverse();
+  const happened = told.filter((e) => e.kind !== "seek").reverse();
   return (
     <section class="card timeline" aria-labelledby="timeline">
       <div ref={holder} class="lanes">
