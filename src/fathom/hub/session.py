@@ -15,8 +15,10 @@ from fathom.hub.trainer import request
 
 SERIES_BYTES = 8 * 2**20  # of series that a session keeps for those who come back
 OTHERS = 4096  # events and replies that it keeps
-_FORGET = 0  # the id of the server's own request
 BACKLOG = 64 * 2**20  # bytes that a page may be behind with numbered messages before it is cut off
+
+_FORGET = 0  # the id of the server's own request
+_PATIENCE = 5.0  # seconds in which a trainer should have forgotten its run
 
 
 class Client:
@@ -321,7 +323,11 @@ class Process:
                 break
             self._quiet.clear()
             await self.send(messages.encode(messages.Leave(_FORGET)))
-            await self._quiet.wait()
+            try:
+                await asyncio.wait_for(self._quiet.wait(), _PATIENCE)
+            except TimeoutError:
+                # It compiles, or trains one long update: a new one is sooner there.
+                await self.stop()
         return self
 
     def packet(self, packet: wire.Packet) -> None:
