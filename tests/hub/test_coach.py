@@ -51,8 +51,17 @@ WELL = {
 SETTINGS = {"max_grad_norm": 0.5, "exploration_fraction": 0.5, "gamma": 0.99}
 
 
+FLAT = {"episode_return": lambda i: 9.0 + i % 2}
+
+
 def test_nothing_is_said_of_a_run_that_learns() -> None:
     assert _heard(WELL, settings=SETTINGS) == []
+
+
+def test_nothing_is_said_of_a_run_that_has_learnt() -> None:
+    """At the highest return there is no variance to explain, nothing to explore, and nothing that differs."""
+    solved = WELL | {"episode_return": lambda i: min(500.0, 20.0 + 60 * i), "entropy": 0.01}
+    assert _heard(solved | {"explained_variance": -0.3, "grad_norm": 40.0}, 80, SETTINGS, horizon=1000) == []
 
 
 @pytest.mark.parametrize(
@@ -62,13 +71,13 @@ def test_nothing_is_said_of_a_run_that_learns() -> None:
         ("no_end", {}, None, {"episodes": 0.0}),
         ("same_return", {"episode_return": -200.0}, -200.0, {}),
         ("epsilon", {"epsilon": 0.93}, 0.93, {}),
-        ("entropy", {"entropy": 0.01, "episode_return": lambda i: 9.0 + i % 2}, 0.01, {}),
+        ("entropy", FLAT | {"entropy": 0.01}, 0.01, {}),
         ("kl", {"approx_kl": 0.12}, 0.12, {}),
         ("clip_fraction", {"clip_fraction": 0.55}, 0.55, {}),
-        ("explained_variance", {"explained_variance": -0.3}, -0.3, {"horizon": 1000}),
+        ("explained_variance", FLAT | {"explained_variance": -0.3}, -0.3, {"horizon": 1000}),
         ("exploding", {"value_loss": lambda i: 1.0 if i < 13 else 1e5}, 75_000.25, {}),
         ("overestimates", {"q_value": 5e3}, 5e3, {}),
-        ("grad_norm", {"grad_norm": 40.0}, 40.0, {}),
+        ("grad_norm", FLAT | {"grad_norm": 40.0}, 40.0, {}),
     ],
 )
 def test_each_rule_speaks_once_with_the_number_seen(

@@ -56,6 +56,8 @@ class _Seen:
     horizon: int  # updates
     steps: int  # environment steps of each seed in an update
     actions: int | None  # of a discrete action space
+    first: float  # the return of an episode in the first window in which one ended
+    best: float  # the highest of a window
 
     def now(self, name: str) -> float:
         """The median over seeds of the present mean; NaN where there is none."""
@@ -94,12 +96,15 @@ class _Seen:
         return found[~np.isnan(found)]
 
     @property
-    def improves(self) -> bool:
-        """Whether the later half of the windows kept brought more than the earlier, beyond their noise."""
+    def does_well(self) -> bool:
+        """Whether the return still rises, beyond its noise, or has risen and stayed."""
         half = len(self.windows) // 2
         early, late = self.of("episode_return", self.windows[:half]), self.now("episode_return")
         noise = float(np.std(self.returns)) if len(self.returns) else 0.0
-        return bool(late > early + 0.25 * noise)
+        rise = self.best - self.first
+        return bool(
+            late > early + 0.25 * noise or (rise > 0.5 * abs(self.first) and late > self.first + 0.8 * rise)
+        )
 
 
 _OURS = "threshold: ours"
@@ -128,7 +133,12 @@ def _no_end(run: _Seen) -> Finding | None:
 
 def _same_return(run: _Seen) -> Finding | None:
     found = run.returns
-    if run.episodes < 50 or len(found) < 8 or float(np.ptp(found)) > 1e-6 * abs(float(found[0])) + 1e-9:
+    if (
+        run.does_well
+        or run.episodes < 50
+        or len(found) < 8
+        or float(np.ptp(found)) > 1e-6 * abs(float(found[0])) + 1e-9
+    ):
         return None
     return Finding(
         "same_return", "every episode brings the same return: what makes a difference is never met",
@@ -154,7 +164,7 @@ def _epsilon(run: _Seen) -> Finding | None:
 
 def _entropy(run: _Seen) -> Finding | None:
     entropy = run.now("entropy")
-    if run.actions is None or not entropy < 0.05 * math.log(run.actions) or run.improves:
+    if run.actions is None or not entropy < 0.05 * math.log(run.actions) or run.does_well:
         return None
     if run.windows[-1].u > 0.5 * run.horizon:
         return None
@@ -190,7 +200,12 @@ def _clipped(run: _Seen) -> Finding | None:
 
 def _explained(run: _Seen) -> Finding | None:
     explained = run.now("explained_variance")
-    if not explained < 0.05 or run.windows[-1].u < 0.02 * run.horizon or len(run.windows) < 8:
+    if (
+        not explained < 0.05
+        or run.does_well
+        or run.windows[-1].u < 0.02 * run.horizon
+        or len(run.windows) < 8
+    ):
         return None
     return Finding(
         "explained_variance", "the critic predicts returns no better than a constant would",
@@ -236,7 +251,7 @@ def _overestimates(run: _Seen) -> Finding | None:
 
 def _gradients(run: _Seen) -> Finding | None:
     norm, most = run.now("grad_norm"), run.setting("max_grad_norm")
-    if not norm > 20 * most:
+    if not norm > 20 * most or run.does_well:
         return None
     return Finding(
         "grad_norm", f"gradients are {norm / most:.0f} times longer than max_grad_norm, and all cut to it",
@@ -263,6 +278,7 @@ class Coach:
         self._counts: dict[str, np.ndarray] = {}
         self._began: int | None = None
         self._seen = 0
+        self._first = self._best = math.nan
         self._streak: dict[str, int] = {}  # windows in a row that say so, below 0 that do not
         self._told: dict[str, Finding] = {}
 
@@ -292,9 +308,14 @@ class Coach:
         paid = bool(np.any(self._sums.get("reward", np.ones(1)) != 0))
         self._windows.append(Window(end, means, episodes, paid))
         self._sums, self._counts, self._began = {}, {}, end
+        level = means.get("episode_return", np.array([math.nan]))
+        if not np.isnan(level).all():
+            self._best = float(np.nanmax([self._best, np.nanmedian(level)]))
+            self._first = self._best if math.isnan(self._first) else self._first
         if len(self._windows) < RECENT:
             return []
-        run = _Seen(list(self._windows), settings, self._horizon, self._steps, self._actions)
+        known = (self._horizon, self._steps, self._actions, self._first, self._best)
+        run = _Seen(list(self._windows), settings, *known)
         return list(self._news(run))
 
     def _news(self, run: _Seen) -> Iterator[Finding]:

@@ -98,7 +98,7 @@ export function Probe({ of }: { of: ProbeKind }) {
       </header>
       {data && seen ? (
         <>
-          {asTable ? <Points of={of} seen={seen} /> : <Canvas still label={`${of.title}. ${of.says(seen)}`} ratio={1.25} paint={(c, width, height, mode) => drawScatter(c, width, height, mode, data)} />}
+          {asTable ? <Points of={of} seen={seen} /> : <Canvas still class="scatter" label={`${of.title}. ${of.says(seen)}`} ratio={1.25} paint={(c, width, height, mode) => drawScatter(c, width, height, mode, data)} />}
           <p class="small">{of.says(seen)}</p>
         </>
       ) : (
