@@ -19,7 +19,7 @@ def shared(hub: Any, algo: str, env: str, config: dict[str, Any], u: int = 0) ->
     """The address of a page that shows such a run."""
     from fathom.hub.recipe import LINK, Recipe, to_link
 
-    link = to_link(Recipe(algo, env, config=config, seeds=2, horizon=20_000), [], u)
+    link = to_link(Recipe(algo, env, config=config, seeds=2, horizon=200_000), [], u)
     return f"{hub.url}#{LINK}{link}"
 
 
@@ -110,7 +110,12 @@ def test_ratios_of_the_next_update_against_advantages(visit: Any, hub: Any) -> N
     mark = told(page, "hash")
     page.get_by_role("tab", name="Ratios").click()
     chart = page.get_by_test_id("ratios")
-    said = until(page, lambda: re.search(r"Update 4, .* of 128 steps", chart.inner_text()), "the next update")
+    said = until(
+        page,
+        lambda: re.search(r"Update 4, .* of 128 steps", chart.inner_text()),
+        "the next update",
+        driving.COMPILING,
+    )
     assert "1 ± 0.2" in said.string
     # The first look is an action of its own, with the line that does the same.
     assert "lab.ratios(seed=0)" in told(page, "python")
@@ -128,7 +133,12 @@ def test_what_q_promises_against_what_comes(visit: Any, hub: Any) -> None:
     page = driving.ready(visit(address=shared(hub, "dqn", "CartPole-v1", OFF, u=400)))
     page.get_by_role("tab", name="Q and return").click()
     chart = page.get_by_test_id("returns")
-    until(page, lambda: re.search(r"Q is \S+ too (low|high) on average", chart.inner_text()), "a comparison")
+    until(
+        page,
+        lambda: re.search(r"Q is \S+ too (low|high) on average", chart.inner_text()),
+        "a comparison",
+        driving.COMPILING,
+    )
     assert chart.get_by_role("img").get_attribute("aria-label").startswith("What Q promises")
 
 
