@@ -112,6 +112,7 @@ def test_the_page_is_told_of_its_past(folder: Path) -> None:
         ({"env": {"id": "mine.py:Env"}}, "settings of its own"),
         ({"backend": "gymnasium"}, "Gymnasium|gymnasium"),
         ({"algorithm": {"name": "mine", "class": "mine:Mine", "fields": {}}}, "not registered"),
+        ({"algorithm": 3}, "not as `fathom train` writes it"),
         ({"parent": {"interventions": [{"update": 3, "horizon": 9}]}}, "horizon"),
     ],
 )

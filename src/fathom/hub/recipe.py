@@ -145,7 +145,15 @@ def from_run(folder: RunFolder) -> tuple[Recipe, list[Intervention]]:
     FathomError where the page could not say it: an environment or an algorithm of the user's own, or with
     settings that no message holds, and a run whose horizon was changed, since schedules refer to it.
     """
-    run = folder.run
+    try:
+        return _read_run(folder, folder.run)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise FathomError(
+            f"{folder.path}/run.json is not as `fathom train` writes it ({error!r})."
+        ) from error
+
+
+def _read_run(folder: RunFolder, run: dict[str, Any]) -> tuple[Recipe, list[Intervention]]:
     name, env = run["algorithm"].get("name"), run["env"]
     if name not in algorithms():
         raise FathomError(f"{folder.path} was trained by {name!r}, which is not registered here.")
