@@ -75,8 +75,9 @@ class _Seen:
     def setting(self, name: str) -> float:
         """A setting that is a number; NaN where there is none of that name."""
         value = self.settings.get(name)
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(value) if known else math.nan
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return math.nan
+        return float(value)
 
     @property
     def made(self) -> int:
