@@ -107,7 +107,7 @@ def test_a_gymnasium_environment_comes_as_pictures(visit: Any, hub: Any) -> None
 
 def test_ratios_of_the_next_update_against_advantages(visit: Any, hub: Any) -> None:
     page = driving.ready(visit(address=shared(hub, "ppo", "CartPole-v1", ON | {"learning_rate": 3e-3}, u=3)))
-    mark = told(page, "hash")
+    mark = until(page, lambda: told(page, "hash"), "a fingerprint")
     page.get_by_role("tab", name="Ratios").click()
     chart = page.get_by_test_id("ratios")
     said = until(
@@ -173,7 +173,7 @@ def test_a_run_folder_is_taken_up_and_forked(visit: Any, hub: Any) -> None:
     until(page, lambda: driving.update(page) == 12, "its checkpoint")
     # Curves hold what was before.
     assert "nothing has come" not in page.get_by_role("tabpanel").inner_text().lower()
-    mark = told(page, "hash")
+    mark = until(page, lambda: told(page, "hash"), "a fingerprint")
     page.get_by_test_id("fork").click()
     until(page, lambda: page.locator(".lane-name").count() == 2, "a fork")
     end = driving.reach(page, 15)
