@@ -241,7 +241,23 @@ def test_a_session(server: Server, page: Page) -> None:
     assert other.ask(messages.Sub, channels=["values"]).ok
     shown = other.until(lambda m: isinstance(m, messages.Frame))
     assert (shown.u, shown.hash) == (500, frame.hash)
+
+    # A page that is closed leaves its trainer to the next one, which hears nothing of the run before.
+    left = server.house.sessions[other.of(messages.Welcome)[0].session]
+    known = left.trainer_pid
+    other.ask(messages.Speed, steps_per_s=7.0)
+    other.ask(messages.Play)
+    other.socket.close(1001)
     other.close()
+    while left.id in server.house.sessions:
+        time.sleep(0.01)
+    third = Page(server.port, server.token)
+    assert third.ask(messages.Open, algo="q_learning", env="Grid5x5-v0", seeds=3).ok
+    assert server.house.sessions[third.of(messages.Welcome)[0].session].trainer_pid == known
+    runs = third.of(messages.Run)
+    assert [(run.playing, run.speed, run.branches[0].u) for run in runs] == [(False, 60.0, 0)]
+    assert third.of(messages.Series) == third.of(messages.Frame) == []
+    third.close()
 
     pid = server.house.sessions[welcome.session].trainer_pid
     assert pid is not None

@@ -161,9 +161,31 @@ export interface Exhibit {
   at: number[];
 }
 
+/** Ask how far the next update moves the odds of what was done, and how good that was. */
+export interface Ratios {
+  type: "ratios";
+  id: number;
+  seed?: number;
+  branch?: number | null;
+}
+
+/** Ask what actions are taken to be worth, and what they bring in episodes of their own. */
+export interface Returns {
+  type: "returns";
+  id: number;
+  seed?: number;
+  branch?: number | null;
+}
+
 /** Ask for a link to what is shown. */
 export interface Share {
   type: "share";
+  id: number;
+}
+
+/** Forget the run and what was asked for: the page is closed. The server says so for it. */
+export interface Leave {
+  type: "leave";
   id: number;
 }
 
@@ -300,7 +322,7 @@ export interface Series {
 export interface Event {
   type: "event";
   seq: number;
-  kind: "open" | "set" | "surgery" | "fork" | "snapshot" | "milestone" | "seek" | "state" | "exact" | "gap" | "error";
+  kind: "open" | "set" | "surgery" | "fork" | "snapshot" | "milestone" | "finding" | "seek" | "state" | "exact" | "gap" | "error";
   branch: number;
   u: number;
   text: string;
@@ -400,7 +422,10 @@ export type Request =
   | Inspect
   | Drive
   | Exhibit
+  | Ratios
+  | Returns
   | Share
+  | Leave
   | Ping;
 
 export type Message =

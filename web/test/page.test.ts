@@ -7,7 +7,7 @@ import { aligned } from "../src/parts/curves";
 import { gathered } from "../src/parts/timeline";
 import { speedAt, stopOf } from "../src/parts/toolbar";
 import { tabbed } from "../src/pages/deep";
-import { titleOf } from "../src/pages/tabular";
+import { titleOf } from "../src/parts/frame";
 import type { Event } from "../src/messages";
 
 test("a key belongs to the control that has the focus", () => {

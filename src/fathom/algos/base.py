@@ -137,6 +137,17 @@ class StateValues(Protocol):
         ...
 
 
+@runtime_checkable
+class Ratios(Protocol):
+    """An algorithm that can tell how far an update moved the odds of what was done, for people to look at."""
+
+    def ratios(
+        self, before: Any, after: Any, rollout: Rollout, clock: Clock
+    ) -> tuple[Float[Array, "time env"], Float[Array, "time env"], Float[Array, ""]]:
+        """π(a|s) / π_old(a|s) and the advantage of each step, and ε: ratios are clipped at 1 ± ε."""
+        ...
+
+
 def require(condition: bool, message: str) -> None:
     """Raise FathomError with this message unless the condition holds."""
     if not condition:

@@ -32,6 +32,11 @@ def opened(recipe: Recipe) -> Code:
     return Code(shlex.join([*words, "--watch"]), python)
 
 
+def taken_up(path: str) -> Code:
+    """Going on with the run of a folder."""
+    return Code(shlex.join(["fathom", "hub", path]), f"lab = Lab.of_run({path!r})")
+
+
 def shared(link: str) -> str:
     """The command that opens a share link."""
     return shlex.join(["fathom", "hub", "--share", link])
@@ -73,6 +78,11 @@ def inspected(state: int, action: int, seed: int, u: int, link: str, branch: int
     """Looking at a value's backups."""
     call = f"lab.inspect(state={state}, action={action}, seed={seed}, u={u}{_branch(branch)})"
     return Code(shared(link), call)
+
+
+def probed(what: str, seed: int, link: str, branch: int) -> Code:
+    """Looking into a learner, by `ratios` or `returns`."""
+    return Code(shared(link), f"lab.{what}(seed={seed}{_branch(branch)})")
 
 
 def _branch(branch: int) -> str:

@@ -43,6 +43,13 @@ def within(folder: Path | None, path: str, suffix: str = "") -> Path:
     return found
 
 
+def run_folder(folder: Path | None, path: str) -> Path:
+    """A run folder below the one that is served."""
+    found = within(folder, path)
+    RunFolder.open(found)
+    return found
+
+
 def listing(folder: Path | None) -> dict[str, Any]:
     """Runs, results and recordings below the folder."""
     found: dict[str, list[Any]] = {"runs": [], "results": [], "recordings": [], "errors": []}
@@ -104,24 +111,41 @@ def run_of(path: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _metrics(folder: RunFolder) -> dict[str, Any]:
-    """Curves per seed: neighbouring lines are added up until there are few enough."""
+def merged(folder: RunFolder, until: int | None = None) -> list[dict[str, Any]]:
+    """The lines of a run's metrics up to an update, neighbours added up until there are at most `POINTS`."""
     lines = [line for line in folder.read_metrics() if {"update", "env_steps", "sums", "counts"} <= set(line)]
+    lines = [line for line in lines if until is None or line["update"] <= until]
     stride = max(1, math.ceil(len(lines) / POINTS))
-    groups = [lines[i : i + stride] for i in range(0, len(lines), stride)]
-    names = sorted({name for line in lines for name in line["sums"]})
+    found = []
+    for i in range(0, len(lines), stride):
+        group = lines[i : i + stride]
+        one = {"update": group[-1]["update"], "env_steps": group[-1]["env_steps"]}
+        for kind in ("sums", "counts"):
+            names = {name for line in group for name in line[kind]}
+            one[kind] = {
+                name: np.sum(
+                    [line[kind][name] for line in group if name in line[kind]], axis=0, dtype=np.float64
+                )
+                for name in names
+            }
+        found.append(one)
+    return found
+
+
+def _metrics(folder: RunFolder) -> dict[str, Any]:
+    """Curves per seed."""
+    lines = merged(folder)
     columns: dict[str, list[Any]] = {}
-    for name in names:
+    for name in sorted({name for line in lines for name in line["sums"]}):
         rows = []
-        for group in groups:
-            sums = np.sum([line["sums"].get(name, [0.0]) for line in group], axis=0, dtype=np.float64)
-            counts = np.sum([line["counts"].get(name, [0.0]) for line in group], axis=0, dtype=np.float64)
+        for line in lines:
+            sums, counts = line["sums"].get(name, np.zeros(1)), line["counts"].get(name, np.zeros(1))
             mean = np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
             rows.append([None if math.isnan(x) else float(x) for x in np.atleast_1d(mean)])
         columns[name] = rows
     return {
-        "update": [group[-1]["update"] for group in groups],
-        "env_steps": [group[-1]["env_steps"] for group in groups],
+        "update": [line["update"] for line in lines],
+        "env_steps": [line["env_steps"] for line in lines],
         "columns": columns,
     }
 

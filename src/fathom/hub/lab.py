@@ -9,7 +9,9 @@
 import copy
 import dataclasses
 import functools
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -20,27 +22,34 @@ from jaxtyping import PyTree
 
 from fathom.algos.base import ActionValues, Algorithm
 from fathom.core.errors import FathomError
+from fathom.core.keys import named, numbered
 from fathom.core.module import lift
+from fathom.core.types import Clock
 from fathom.data import replay as replays
 from fathom.envs.base import Env
 from fathom.envs.finite import FiniteEnv, mdp_of
 from fathom.envs.grid.board import Board
 from fathom.envs.grid.values import cell_states
 from fathom.envs.grid.world import GridWorld
+from fathom.envs.host import unpack
 from fathom.envs.wrappers import TimeLimit
-from fathom.hub import settings
+from fathom.hub import probes, settings
 from fathom.hub.equations import RULES, backup, source_of
 from fathom.hub.history import Intervention, Ladder, Snapshot
 from fathom.hub.messages import Backup, Exact, Setting, Source, Tensor, World, digest
-from fathom.hub.recipe import Recipe, finite, from_link, to_link, with_settings
+from fathom.hub.probes import Scatter
+from fathom.hub.recipe import Recipe, finite, from_link, from_run, to_link, with_settings
 from fathom.hub.watched import KEPT, Watched, tables_of
 from fathom.mdp import value_iteration
 from fathom.nn.table import QTable, VTable
-from fathom.train import runtime
+from fathom.runs.folder import Loaded, RunFolder
+from fathom.train import loop, runtime
 from fathom.train.engine import Engine, NativeEngine, NonFinite, make_engine, over_seeds
 
 SHOWN_BACKUPS = 20
 LOOKED_BACK = 16 * KEPT  # updates of which the backups of a value are looked for
+
+BETWEEN = 0.1  # seconds of training of which snapshots need not be closer
 
 LINKED = 10_000_000  # updates that opening a link may compute
 
@@ -74,6 +83,7 @@ class Line:
     applied: int = 0  # of the log
     carry: PyTree = None  # None while the engine has it
     host: dict | None = None
+    kept: float = -BETWEEN  # when the last snapshot was due
     lifted: Any = None  # the algorithm and environment as the program takes them
 
     @property
@@ -146,6 +156,41 @@ class Lab:
         line.tip = max([u, *(entry.u for entry in log)])
         lab.seek(u)
         return lab
+
+    @staticmethod
+    def of_run(path: str | Path) -> "Lab":
+        """The run of a folder as its newest checkpoint has it, to be gone on with and forked here.
+
+        The folder is only read, and no code that it names is run: FathomError for a run of an environment or
+        an algorithm that is not registered, for one of a table, and for one whose horizon was changed.
+        """
+        folder = RunFolder.open(path)
+        recipe, log = from_run(folder)
+        lab = Lab(recipe)
+        if lab.tabular:
+            lab.close()
+            raise FathomError(
+                f"{path} is the run of a table, which the lab begins anew: open {recipe.algo} on "
+                f"{recipe.env}."
+            )
+        lab._take_up(folder.load_checkpoint(lab.engine.shape()), log)
+        return lab
+
+    def _take_up(self, loaded: Loaded, log: list[Intervention]) -> None:
+        """Put a checkpoint in the place of the beginning."""
+        line, host = self.lines[0], loaded.meta.get("host")
+        line.log = [entry for entry in log if entry.u <= loaded.update]
+        self._require_playable(line, line.log)
+        for entry in line.log:
+            own = {name: float(value) for name, value in entry.what.items()}
+            line.algorithm = dataclasses.replace(line.algorithm, **own)  # pyright: ignore[reportArgumentType]
+        line.host = unpack(host["arrays"], host["text"]) if host else None
+        line.u = line.tip = line.at = loaded.update
+        line.applied, line.lifted = len(line.log), None
+        first = self._snapshot(
+            line.u, line.applied, loaded.tree, line.algorithm, line.env, line.host, pinned=True
+        )
+        line.carry, line.ladder = loaded.tree, Ladder.of(first)
 
     @property
     def line(self) -> Line:
@@ -315,8 +360,7 @@ class Lab:
                 f"state {state}, action {action}: states are 0 to {env.num_states - 1}, actions 0 to "
                 f"{env.num_actions - 1}."
             )
-        if not 0 <= seed < self.recipe.seeds:
-            raise FathomError(f"seed is {seed}; this run has 0 to {self.recipe.seeds - 1}.")
+        self._require_seed(seed)
         at = line.u if u is None else u
         self._require_within(line, at)
         ghost = line
@@ -355,6 +399,39 @@ class Lab:
         self._leave()
         return learner
 
+    def ratios(self, seed: int = 0, branch: int | None = None) -> Scatter:
+        """Probability ratios against advantages of the update that comes next, made ahead on a copy.
+
+        FathomError for algorithms without a ratio to clip, and where the environment is the host's.
+        """
+        line = self.of(branch)
+        self._require_probed(probes.knows_ratios(self.engine.algorithm), "probability ratios")
+        self._require_seed(seed)
+        ghost = self._ghost(line)
+        ghost.carry = copied(self._carry(line))
+        before, clock = copied((self._one(ghost.carry.seeds, seed), self._clock(line)))
+        self._advance(ghost, 1, keep=False)
+        # What was set at this very update is in force in it, and so in the copy.
+        algorithm, env = lift((ghost.algorithm, ghost.env))
+        after = copied(self._one(self._carry(ghost).seeds.learner, seed))
+        self._leave()
+        return probes.ratios(algorithm, env, self.engine.plan, before, after, clock)
+
+    def returns(self, seed: int = 0, branch: int | None = None) -> Scatter:
+        """What actions are taken to be worth against what they bring, in episodes beside the training.
+
+        FathomError for algorithms without action values, and where the environment is the host's.
+        """
+        line = self.of(branch)
+        known = probes.knows_returns(self.engine.algorithm, self.engine.spec)
+        self._require_probed(known, "action values in the units of the rewards")
+        self._require_seed(seed)
+        carry = self._carry(line)
+        learner, root = self._one((carry.seeds.learner, carry.seeds.key), seed)
+        key = numbered(named(root, "probe"), jnp.int32(line.u))
+        algorithm, env = lift((line.algorithm, line.env))
+        return probes.returns(algorithm, env, self.engine.spec, learner, key, self._clock(line))
+
     def carry(self, branch: int | None = None) -> PyTree:
         """The whole state of a branch, to be read only, and before it goes on."""
         return self._carry(self.of(branch))
@@ -362,6 +439,26 @@ class Lab:
     def close(self) -> None:
         """Release what the engine holds."""
         self.engine.close()
+
+    def _one(self, tree: PyTree, seed: int) -> PyTree:
+        return jax.tree.map(lambda x: x[seed], tree) if self.engine.batched else tree
+
+    def _clock(self, line: Line) -> Clock:
+        shared = self._carry(line).shared
+        return loop.clock_of(shared, jnp.asarray(self.horizon, jnp.int32), self.engine.plan)
+
+    def _require_probed(self, known: bool, what: str) -> None:
+        if self.tabular or not known:
+            raise FathomError(f"{self.algo} has no {what} to show.")
+        if not self.native:
+            raise FathomError(
+                f"{what} are shown of native environments; this one is Gymnasium's, and cannot be gone "
+                "through twice."
+            )
+
+    def _require_seed(self, seed: int) -> None:
+        if not 0 <= seed < self.recipe.seeds:
+            raise FathomError(f"seed is {seed}; this run has 0 to {self.recipe.seeds - 1}.")
 
     def _within(self, algorithm: Any) -> Any:
         return Watched(inner=algorithm) if self.tabular else algorithm
@@ -414,10 +511,18 @@ class Lab:
             line.tip = max(line.tip, line.u)
             _add(sums, {k: np.asarray(v.sum, np.float64) for k, v in metrics.items()})
             _add(counts, {k: np.asarray(v.count, np.float64) for k, v in metrics.items()})
-            if keep:
+            if keep and self._due(line):
                 self._keep(line)
             self._catch_up(line)
         return sums, counts
+
+    def _due(self, line: Line) -> bool:
+        """Whether a snapshot is; what lies behind the last one is quickly made again, save on the host."""
+        now = time.monotonic()
+        if self.native and now - line.kept < BETWEEN:
+            return False
+        line.kept = now
+        return True
 
     def _keep(self, line: Line, pinned: bool = False) -> None:
         host = None
@@ -561,8 +666,9 @@ class Lab:
         ]
 
     def _require_within(self, line: Line, u: int) -> None:
-        if not 0 <= u <= line.tip:
-            raise FathomError(f"update {u:,} is not known; this branch goes from 0 to {line.tip:,}.")
+        first = line.ladder.kept[0].u
+        if not first <= u <= line.tip:
+            raise FathomError(f"update {u:,} is not known; this branch goes from {first:,} to {line.tip:,}.")
 
     def _require_playable(self, line: Line, log: list[Intervention]) -> None:
         for entry in log:

@@ -28,8 +28,9 @@ HZ = 60.0  # frames a second at most
 Unit = Literal["env", "update", "episode"]
 Surgeon = Literal["value", "paint", "move", "reset_optimiser", "clear_buffer"]
 Kind = Literal[
-    "open", "set", "surgery", "fork", "snapshot", "milestone", "seek", "state", "exact", "gap", "error"
-]
+    "open", "set", "surgery", "fork", "snapshot", "milestone", "finding", "seek", "state", "exact", "gap",
+    "error",
+]  # fmt: skip
 DType = Literal["f4", "i4", "u4", "u1"]
 
 _DTYPES = {"f4": np.float32, "i4": np.int32, "u4": np.uint32, "u1": np.uint8}
@@ -234,8 +235,39 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
+class Ratios:
+    """Ask how far the next update moves the odds of what was done, and how good that was.
+
+    The reply has {u, x: advantages, y: ratios, facts: clip, outside, steps}; x and y are `Tensor`s.
+    """
+
+    id: int
+    seed: int = 0
+    branch: int | None = None
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Ask what actions are taken to be worth, and what they bring in episodes of their own.
+
+    The reply has {u, x: values, y: returns, facts: bias, gamma, steps, episodes}; x and y are `Tensor`s.
+    """
+
+    id: int
+    seed: int = 0
+    branch: int | None = None
+
+
+@dataclass(frozen=True)
 class Share:
     """Ask for a link to what is shown."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Forget the run and what was asked for: the page is closed. The server says so for it."""
 
     id: int
 
@@ -486,7 +518,7 @@ REQUESTS: dict[str, type] = {
     kind.__name__.lower(): kind
     for kind in (
         Hello, Open, Sub, Unsub, Play, Pause, Step, Speed, Set, Surgery, Fork, Focus, Seek, Inspect, Drive,
-        Exhibit, Share, Ping,
+        Exhibit, Ratios, Returns, Share, Leave, Ping,
     )
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from fathom.envs.registry import make
 from fathom.envs.wrappers import TimeLimit
 from fathom.hub.history import Intervention
 from fathom.hub.settings import ENV, configured, spread
+from fathom.runs.folder import RunFolder
 
 LINK = "share="  # before a share link's text in a URL's fragment
 LINK_BYTES = 64 * 1024  # a link is at most this long, and what it unpacks to 16 times as long
@@ -136,6 +137,53 @@ def with_settings(env: Any, given: dict[str, Any]) -> Any:
         configured(type(env), rest)
     changes = here | ({"env": with_settings(inner, rest)} if rest else {})
     return dataclasses.replace(env, **changes)
+
+
+def from_run(folder: RunFolder) -> tuple[Recipe, list[Intervention]]:
+    """What a run folder was made with, and what was changed in the middle of it.
+
+    FathomError where the page could not say it: an environment or an algorithm of the user's own, or with
+    settings that no message holds, and a run whose horizon was changed, since schedules refer to it.
+    """
+    try:
+        return _read_run(folder, folder.run)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise FathomError(
+            f"{folder.path}/run.json is not as `fathom train` writes it ({error!r})."
+        ) from error
+
+
+def _read_run(folder: RunFolder, run: dict[str, Any]) -> tuple[Recipe, list[Intervention]]:
+    name, env = run["algorithm"].get("name"), run["env"]
+    if name not in algorithms():
+        raise FathomError(f"{folder.path} was trained by {name!r}, which is not registered here.")
+    if set(env) != {"id"} or ":" in env["id"]:
+        raise FathomError(
+            f"the environment of {folder.path} was given as an object or with settings of its own; go on "
+            "with it by `fathom resume --watch`, or from Python by Agent.load."
+        )
+    if isinstance(make(env["id"]), Env) != (run["backend"] == "native"):
+        raise FathomError(
+            f"{folder.path} was trained on {run['backend']}'s {env['id']}, and the page opens the other one; "
+            "go on with it by `fathom resume --watch`."
+        )
+    lines = [*run.get("parent", {}).get("interventions", []), *folder.read_interventions()]
+    if any("horizon" in line for line in lines):
+        raise FathomError(
+            f"the horizon of {folder.path} was changed on its way, which a lab cannot repeat; go on with it "
+            "by `fathom resume --watch`."
+        )
+    config = {field: _plain(name, field, value) for field, value in run["algorithm"]["fields"].items()}
+    recipe = Recipe(name, env["id"], None, config, run["seeds"], run["seed"], run["horizon"])
+    return recipe, [Intervention(line["update"], "set", line["set"]) for line in lines]
+
+
+def _plain(algo: str, field: str, value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"float"}:
+        return float(value["float"])
+    if isinstance(value, dict):
+        raise FathomError(f"{field} of this {algo} is an object, which the page cannot hold.")
+    return value
 
 
 def to_link(recipe: Recipe, log: list[Intervention], u: int) -> str:

@@ -23,6 +23,7 @@ HOST = "127.0.0.1"
 STATIC = Path(__file__).parent / "static"
 COOKIE = "fathom"
 
+_GOING_AWAY = 1001  # a browser closes so where its page is closed: it will not come back
 _GREETING = 10.0  # seconds in which a connection has to say hello
 _NEEDED = "the live page needs packages that are not installed: run `pip install 'fathom-rl[hub]'`."
 
@@ -160,6 +161,7 @@ def application(house: House, token: str, port: Callable[[], int]) -> Any:
             return
         session.join(client, seq)
         sending = asyncio.create_task(_send(websocket, client))
+        gone = False
         try:
             while True:
                 data = await _receive(websocket)
@@ -176,11 +178,15 @@ def application(house: House, token: str, port: Callable[[], int]) -> Any:
                     await session.follow(ask, data, house)
                 except FathomError as error:
                     client.numbered(_refusal(ask.id, str(error)))
+        except WebSocketDisconnect as ended:
+            gone = ended.code == _GOING_AWAY
         finally:
             session.part(client)
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await sending
+            if gone:
+                await house.leave(session)
 
     async def _greet(websocket: WebSocket) -> tuple[Session | None, Client, int | None]:
         """The session of a connection that has said hello; what else it says is answered with an error."""

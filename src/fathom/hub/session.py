@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import contextlib
+import dataclasses
 import secrets
 import sys
 import time
@@ -15,6 +16,9 @@ from fathom.hub.trainer import request
 SERIES_BYTES = 8 * 2**20  # of series that a session keeps for those who come back
 OTHERS = 4096  # events and replies that it keeps
 BACKLOG = 64 * 2**20  # bytes that a page may be behind with numbered messages before it is cut off
+
+_FORGET = 0  # the id of the server's own request
+_PATIENCE = 5.0  # seconds in which a trainer should have forgotten its run
 
 
 class Client:
@@ -167,9 +171,13 @@ class Session:
             self.refuse(ask.id, "this run is over; `fathom hub` opens the next one.")
             return
         if isinstance(ask, messages.Open) and self.writer is None:
-            if ask.file is not None:
+            if ask.file is not None and ask.file.endswith(files.SUFFIX):
                 await self._replay(ask, house.recording(ask.file))
                 return
+            if ask.file is not None:
+                # A page names a folder below the one that is served; only the trainer is told where it lies.
+                path = files.run_folder(house.folder, ask.file)
+                data = messages.encode(dataclasses.replace(ask, file=str(path)))
             await self._stop_player()
         if self._player is not None:
             self._send_all(self._player.follow(ask))
@@ -255,6 +263,11 @@ class Session:
             trainer, self._trainer = self._trainer, None
             await trainer.stop()
 
+    def release(self) -> "Process | None":
+        """Its trainer, which is no longer its own; None where there is none that lives."""
+        trainer, self._trainer = self._trainer, None
+        return None if trainer is None or trainer.dead else trainer
+
     async def close(self) -> None:
         """End all that belongs to it."""
         await self._stop_player()
@@ -270,6 +283,7 @@ class Process:
         self._process = process
         self._reading: asyncio.Task | None = None
         self._session: Session | None = None
+        self._quiet = asyncio.Event()  # it has answered that it forgot its run
         self._stopped = False
 
     @classmethod
@@ -297,7 +311,33 @@ class Process:
     def serve(self, session: Session) -> None:
         """Give what it says to a session from now on."""
         self._session = session
-        self._reading = asyncio.create_task(self._read())
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+
+    async def forget(self) -> "Process":
+        """Have it forget its run, for another page: what it still says of it is heard by nobody."""
+        self._session = None
+        # Twice: with the first answer a frame may come that waited for its turn.
+        for _ in range(2):
+            if self._reading is None or self._reading.done():
+                break
+            self._quiet.clear()
+            await self.send(messages.encode(messages.Leave(_FORGET)))
+            try:
+                await asyncio.wait_for(self._quiet.wait(), _PATIENCE)
+            except TimeoutError:
+                # It compiles, or trains one long update: a new one is sooner there.
+                await self.stop()
+        return self
+
+    def packet(self, packet: wire.Packet) -> None:
+        """Take what it says."""
+        if self._session is not None:
+            self._session.packet(packet)
+        elif packet.kind == wire.NUMBERED and messages.kind_of(packet.payload) == "reply":
+            answer = messages.decode(packet.payload, messages.MESSAGES, messages.MESSAGE_BYTES)
+            if answer.id == _FORGET:
+                self._quiet.set()
 
     async def send(self, data: bytes) -> None:
         """Pass on a request."""
@@ -308,13 +348,12 @@ class Process:
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
-        session = self._session
-        assert session is not None
         with contextlib.suppress(asyncio.IncompleteReadError, FathomError):
-            await read_packets(self._process.stdout, session)
+            await read_packets(self._process.stdout, self)
         code = await self._process.wait()
-        if not self._stopped:
-            session.died(self, code)
+        self._quiet.set()
+        if self._session is not None and not self._stopped:
+            self._session.died(self, code)
 
     async def stop(self) -> None:
         """End it by closing its input; by force where that is not enough."""
@@ -331,8 +370,8 @@ class Process:
                 await self._reading
 
 
-async def read_packets(stream: asyncio.StreamReader, session: Session) -> None:
-    """Give a stream's packets to a session until it ends."""
+async def read_packets(stream: asyncio.StreamReader, session: "Session | Process") -> None:
+    """Give a stream's packets to who takes them until it ends."""
     while True:
         kind, seq, branch, length = wire.unpack_header(await stream.readexactly(wire.header_size()))
         session.packet(wire.Packet(kind, seq, branch, await stream.readexactly(length)))
@@ -362,7 +401,8 @@ class House:
         """A trainer for a session, the one that waits if its numbers fit."""
         process: Process | None = None
         if self._spare is not None and session.journal.last == 0:
-            process, self._spare = await self._spare, None
+            spare, self._spare = self._spare, None
+            process = await spare
             if process.dead:
                 process = None
         if process is None:
@@ -385,6 +425,14 @@ class House:
             session.recorder, self.record = recording.Recorder(self.record), None
         self.sessions[session.id] = session
         return session, None
+
+    async def leave(self, session: Session) -> None:
+        """A page was closed: its session is over, and its trainer waits for the next one."""
+        if session.clients or session is self.shown or self.sessions.pop(session.id, None) is None:
+            return
+        if self._spare is None and (trainer := session.release()) is not None:
+            self._spare = asyncio.create_task(trainer.forget())
+        await session.close()
 
     async def _make_room(self) -> None:
         """End sessions that nobody has looked at for a while, and the oldest of them where there are many."""

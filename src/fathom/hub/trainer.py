@@ -15,17 +15,21 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from fathom.core.errors import FathomError
-from fathom.hub import code, messages
+from fathom.hub import code, files, messages
+from fathom.hub.coach import Coach
 from fathom.hub.lab import Lab, Line, Look, Sums
 from fathom.hub.messages import Branch, Code, Exact, Frame, Tensor, World
+from fathom.hub.probes import Scatter, knows_ratios, knows_returns
 from fathom.hub.recipe import Recipe
 from fathom.hub.stage import Stage
 from fathom.hub.wire import Outbox, read_exactly
+from fathom.runs.folder import RunFolder
 from fathom.train.engine import NonFinite
 
 TICK = 1 / 60  # seconds between two looks at what is to be done
@@ -71,8 +75,9 @@ class Trainer:
         self._rate = _Rate()
         self._dirty = False
         self._begun: set[int] = set()  # branches of which an episode is over
-        self._worlds: dict[int, str] = {}  # what was last told of each branch's world
+        self._worlds: dict[int, tuple[Exact | None, World | None]] = {}  # as last told of each branch
         self._plain = True  # whether states are cells
+        self._coaches: dict[int, Coach] = {}
         self._handlers: dict[type, Callable[[Any], tuple[dict[str, Any], Code | None] | None]] = {
             messages.Open: self._open,
             messages.Sub: self._sub,
@@ -89,7 +94,10 @@ class Trainer:
             messages.Inspect: self._inspect,
             messages.Drive: self._drive,
             messages.Exhibit: self._exhibit,
+            messages.Ratios: self._ratios,
+            messages.Returns: self._returns,
             messages.Share: self._share,
+            messages.Leave: self._leave,
             messages.Ping: lambda ask: ({"t": ask.t}, None),
         }
 
@@ -179,6 +187,8 @@ class Trainer:
         began = time.monotonic()
         if ask.share is not None:
             lab = Lab.of_link(ask.share)
+        elif ask.file is not None:
+            lab = Lab.of_run(ask.file)
         else:
             recipe = Recipe(ask.algo, ask.env, ask.map, ask.config, ask.seeds, ask.seed, ask.horizon)
             lab = self._ready.pop(_key(recipe), None) or Lab(recipe)
@@ -186,19 +196,29 @@ class Trainer:
         self._close_lab()
         self.lab, self.playing, self._sums = lab, False, {}
         world = lab.world()
-        self._begun, self._worlds = set(), {0: _worded(lab.exact(), world)}
+        self._begun, self._worlds, self._coaches = set(), {0: (lab.exact(), world)}, {}
         self._plain = world is None or world.plain
         self._pace, self._due, self._rate = 1.0, 0.0, _Rate()
         if lab.tabular != self._tabular:
             # An update of the deep lab is thousands of steps: at a pace for the eye none would come.
             self._tabular, self.speed = lab.tabular, _SPEED if lab.tabular else None
         self.stage = None if lab.tabular else Stage(lab)
-        opened = code.opened(lab.recipe)
+        opened = code.opened(lab.recipe) if ask.file is None else code.taken_up(ask.file)
         self._tell_run(lab, opened)
+        if ask.file is not None:
+            self._tell_past(lab, Path(ask.file))
         self.out.note(lab.link(), lab.line.u)
         self._warn(lab)
         seconds = round(time.monotonic() - began, 3)
         return {"seconds": seconds, "compile_seconds": lab.engine.compile_seconds, "u": lab.line.u}, opened
+
+    def _leave(self, ask: messages.Leave) -> tuple[dict[str, Any], None]:
+        self._close_lab()
+        self.lab = self.stage = None
+        self.playing, self._sums, self._dirty = False, {}, False
+        self.channels, self.hz = set(), messages.HZ
+        self.speed, self._tabular = _SPEED, True
+        return {}, None
 
     def _close_lab(self) -> None:
         if self.stage is not None:
@@ -238,6 +258,16 @@ class Trainer:
                 op = entry.what["op"]
                 self._event("surgery", line, entry.u, f"{op} {_told(args)}", {"op": op, "args": args})
 
+    def _tell_past(self, lab: Lab, path: Path) -> None:
+        """What a run folder's metrics say of the updates before its checkpoint."""
+        u = 0
+        for line in files.merged(RunFolder.open(path), lab.line.u):
+            end, sums, counts = line["update"], line["sums"], line["counts"]
+            if end > u:
+                self._coach(lab, lab.line, u, end, sums, counts)
+                self._series(0, u, end, sums, counts)
+            u = end
+
     def _channels(self, lab: Lab) -> list[str]:
         if not lab.tabular:
             return ["view", "series"]
@@ -245,8 +275,11 @@ class Trainer:
         return [*found, "traces"] if "trace" in lab.look().arrays else found
 
     def _able(self, lab: Lab) -> list[str]:
-        more = ("inspect",) if lab.tabular else ("drive", "exhibit")
-        return [*_ABLE, *more]
+        if lab.tabular:
+            return [*_ABLE, "inspect"]
+        algorithm, spec = lab.engine.algorithm, lab.engine.spec
+        seen = {"ratios": knows_ratios(algorithm), "returns": knows_returns(algorithm, spec)}
+        return [*_ABLE, "drive", "exhibit", *(name for name in seen if seen[name] and lab.native)]
 
     def _branches(self, lab: Lab) -> list[Branch]:
         return [Branch(n.id, n.parent, n.at, n.u, n.tip, n.label) for n in lab.lines.values()]
@@ -367,11 +400,14 @@ class Trainer:
     def _tell_exact(self, lab: Lab, line: Line) -> None:
         if lab.tabular:
             exact, world = lab.exact(line.id), lab.world(line.id)
-            told = _worded(exact, world)
-            data = {"exact": messages.plain(exact), "world": messages.plain(world)}
-            if told != self._worlds.get(line.id):
-                self._worlds[line.id] = told
+            known = self._worlds.get(line.id)
+            # Mostly the very same objects: a slider that is dragged changes neither.
+            if known is not None and known[0] is exact and known[1] is world:
+                return
+            if known is None or _worded(*known) != _worded(exact, world):
+                data = {"exact": messages.plain(exact), "world": messages.plain(world)}
                 self._event("exact", line, line.u, "the world or the discount changed", data)
+            self._worlds[line.id] = (exact, world)
 
     def _fork(self, ask: messages.Fork) -> tuple[dict[str, Any], Code | None]:
         lab = self._require()
@@ -449,6 +485,20 @@ class Trainer:
             source=found.source,
             code=code.inspected(ask.state, found.action, ask.seed, found.u, lab.link(line.id), line.id),
         )
+
+    def _ratios(self, ask: messages.Ratios) -> tuple[dict[str, Any], Code]:
+        lab = self._require()
+        return self._probed(lab, "ratios", lab.ratios(ask.seed, ask.branch), ask)
+
+    def _returns(self, ask: messages.Returns) -> tuple[dict[str, Any], Code]:
+        lab = self._require()
+        return self._probed(lab, "returns", lab.returns(ask.seed, ask.branch), ask)
+
+    def _probed(self, lab: Lab, what: str, found: Scatter, ask: Any) -> tuple[dict[str, Any], Code]:
+        line = lab.of(ask.branch)
+        told = code.probed(what, ask.seed, lab.link(line.id), line.id)
+        x, y = Tensor.of(found.x), Tensor.of(found.y)
+        return {"u": found.u, "x": x, "y": y, "facts": found.facts}, told
 
     def _drive(self, ask: messages.Drive) -> tuple[dict[str, Any], None]:
         self._on_stage().drive(ask.action, ask.push, ask.reset)
@@ -542,20 +592,33 @@ class Trainer:
         self._flushed = now
         for branch, (u, end, sums, counts) in self._sums.items():
             assert self.lab is not None
-            if end <= u or "series" not in self.channels:
+            if end <= u:
+                continue
+            if not self.lab.tabular:
+                self._coach(self.lab, self.lab.lines[branch], u, end, sums, counts)
+            if "series" not in self.channels:
                 continue
             if self.lab.tabular:
                 start = np.asarray(self.lab.look(branch).arrays["v_start"], np.float64)
                 sums, counts = sums | {"v_start": start}, counts | {"v_start": np.ones_like(start)}
-            self.out.numbered(
-                messages.Series,
-                branch=branch,
-                u0=u,
-                du=end - u,
-                sums={name: Tensor.of(value) for name, value in sums.items()},
-                counts={name: Tensor.of(value) for name, value in counts.items()},
-            )
+            self._series(branch, u, end, sums, counts)
         self._sums = {}
+
+    def _series(self, branch: int, u: int, end: int, sums: Sums, counts: Sums) -> None:
+        self.out.numbered(
+            messages.Series,
+            branch=branch,
+            u0=u,
+            du=end - u,
+            sums={name: Tensor.of(value) for name, value in sums.items()},
+            counts={name: Tensor.of(value) for name, value in counts.items()},
+        )
+
+    def _coach(self, lab: Lab, line: Line, u: int, end: int, sums: Sums, counts: Sums) -> None:
+        if line.id not in self._coaches:
+            self._coaches[line.id] = Coach.of(lab.engine, lab.horizon)
+        for found in self._coaches[line.id].note(u, end, sums, counts, vars(line.algorithm)):
+            self._event("finding", line, end, found.text, vars(found))
 
     def _show(self, lab: Lab, now: float) -> None:
         """A frame of every branch in focus."""

@@ -24,6 +24,7 @@ from fathom.algos.registry import name_of
 from fathom.core.errors import FathomError
 from fathom.core.module import lift
 from fathom.hub import messages, settings, wire
+from fathom.hub.coach import Coach
 from fathom.hub.lab import glance, solve, world_of
 from fathom.hub.messages import Branch, Code, Frame, Tensor
 from fathom.hub.recipe import finite, is_tabular
@@ -65,6 +66,7 @@ class Watching:
         self._looked = 0.0
         self._speed = 0.0
         self._stage: Stage | None = None
+        self._coach: Coach | None = None
 
     def phase(self, name: str, detail: str = "") -> None:
         """Tell the page where the run is."""
@@ -106,6 +108,7 @@ class Watching:
         agent = self._agent
         if not self._tabular:
             self._stage = Stage(_Source(agent))
+            self._coach = Coach.of(agent.engine, max(agent.horizon, 1))
         world = finite(agent.env) if self._tabular else None
         gamma = float(agent.algorithm.gamma) if world is not None else 0.0
         engine = agent.engine
@@ -192,6 +195,10 @@ class Watching:
         if "series" not in self._channels:
             return
         first, self._shown = self._shown, report.update
+        if self._coach is not None:
+            settings_now = vars(self._agent.algorithm)
+            for found in self._coach.note(first, report.update, report.sums, report.counts, settings_now):
+                self._event("finding", found.text, vars(found))
         sums = {name: Tensor.of(np.atleast_1d(value)) for name, value in report.sums.items()}
         counts = {name: Tensor.of(np.atleast_1d(value)) for name, value in report.counts.items()}
         if report.update > first:

@@ -111,10 +111,14 @@ class Health(eqx.Module):
     reward_max: Float[Array, "..."]
 
     @property
+    def flags(self) -> list[Bool[Array, "..."]]:
+        """All that has to hold."""
+        return [self.legal, self.obs, self.action, self.reward, *self.metrics.values()]
+
+    @property
     def ok(self) -> Bool[Array, ""]:
         """Whether all is finite, for all seeds."""
-        flags = [self.legal, self.obs, self.action, self.reward, *self.metrics.values()]
-        return jnp.stack([flag.all() for flag in flags]).all()
+        return jnp.stack([flag.all() for flag in self.flags]).all()
 
 
 def clock_of(shared: Shared, horizon: Int[Array, ""], plan: Plan) -> Clock:

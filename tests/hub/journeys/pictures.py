@@ -56,6 +56,21 @@ def deep(page: Any, out: Path) -> None:
     page.wait_for_timeout(1500)
     shots(page, out, "deep")
     driving.pause(page)
+    page.get_by_role("tab", name="Ratios").click()
+    driving.until(page, lambda: page.get_by_test_id("ratios").locator("canvas").count(), "ratios", 240.0)
+    shots(page, out, "ratios", phone=False)
+
+
+def values(page: Any, out: Path) -> None:
+    """What DQN's values promise, against what comes of them."""
+    driving.ready(page)
+    page.get_by_test_id("algo").select_option("dqn")
+    page.get_by_role("heading", level=1, name="DQN on CartPole-v1").wait_for(timeout=240_000)
+    driving.until(page, lambda: driving.update(page) >= 600, "600 updates", 240.0)
+    driving.pause(page)
+    page.get_by_role("tab", name="Q and return").click()
+    driving.until(page, lambda: page.get_by_test_id("returns").locator("canvas").count(), "returns", 240.0)
+    shots(page, out, "returns")
 
 
 def main() -> None:
@@ -63,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", default=["home", "tabular", "deep", "compare"])
+    parser.add_argument("--only", nargs="*", default=["home", "tabular", "deep", "values", "compare"])
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     from playwright.sync_api import sync_playwright
@@ -77,11 +92,13 @@ def main() -> None:
         for name in given.only:
             page = browser.new_context(viewport=WIDE).new_page()
             page.set_default_timeout(60_000)
-            page.goto(hub.url + ("#/" if name == "home" else f"#/{name}"))
+            page.goto(hub.url + {"home": "#/", "values": "#/deep"}.get(name, f"#/{name}"))
             if name == "tabular":
                 tabular(page, given.out)
             elif name == "deep":
                 deep(page, given.out)
+            elif name == "values":
+                values(page, given.out)
             else:
                 if name == "home":
                     worth = page.locator("figcaption b", has_text=re.compile(r"^0\.[2-9]"))

@@ -23,6 +23,7 @@ def node(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(["node", *arguments], cwd=WEB, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.browser
 def test_building_again_gives_the_committed_bytes(tmp_path: Path) -> None:
     built = node("build.mjs", str(tmp_path / "static"))
     assert built.returncode == 0, built.stderr
@@ -32,13 +33,14 @@ def test_building_again_gives_the_committed_bytes(tmp_path: Path) -> None:
     assert [name for name in made if made[name] != kept[name]] == []
 
 
+@pytest.mark.browser
 def test_the_page_s_own_logic() -> None:
     """Node's test runner over web/test/."""
     ran = node("test.mjs")
     assert ran.returncode == 0, ran.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.browser
 def test_types_hold() -> None:
     checked = node("node_modules/typescript/bin/tsc", "--noEmit")
     assert checked.returncode == 0, checked.stdout

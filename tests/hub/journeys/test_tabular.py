@@ -11,7 +11,7 @@ import pytest
 from tests.hub.journeys import driving
 from tests.hub.journeys.driving import number, told, until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 EXACT = 0.95**7  # V(start) of the 5×5 grid: 8 steps, +1 at the last, γ = 0.95
 

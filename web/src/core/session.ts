@@ -163,6 +163,7 @@ function takeEvent(message: Event): void {
       playing.value = false;
     }
     events.value = [...events.value, message];
+    slowly();
     if (message.code) code.value = { what: message.text || message.kind, code: message.code };
   });
 }
@@ -194,11 +195,6 @@ export function begin(opened: (resumed: boolean) => void): void {
           return takeEvent(message);
         case "frame":
           return takeFrame(message);
-        case "reply":
-          if (message.code) code.value = { what: "", code: message.code };
-          return;
-        case "inspection":
-          code.value = { what: "Inspect", code: message.code };
       }
     },
   });
@@ -216,6 +212,20 @@ export async function inspect(request: Extract<Asked, { type: "inspect" }>): Pro
   return answer?.type === "inspection" ? answer : null;
 }
 
+/** Ask for something to look at: what was told, or why it was not. */
+export async function look(request: Asked, first: boolean): Promise<Reply | string> {
+  try {
+    const answer = await link?.ask(request);
+    if (answer?.type !== "reply") return "There is no connection.";
+    if (!answer.ok) return answer.error;
+    if (first && answer.code) code.value = { what: "Look", code: answer.code };
+    return answer;
+  } catch (error) {
+    if (error instanceof Lost) return "The run is gone.";
+    throw error;
+  }
+}
+
 async function answerTo(request: Asked, quiet: boolean): Promise<Reply | Inspection | null> {
   if (!link) return null;
   try {
@@ -224,6 +234,7 @@ async function answerTo(request: Asked, quiet: boolean): Promise<Reply | Inspect
       if (!quiet) notice.value = { text: answer.error, bad: true };
       return null;
     }
+    if (answer.code && !quiet) code.value = { what: answer.type === "inspection" ? "Inspect" : "", code: answer.code };
     return answer;
   } catch (error) {
     if (error instanceof Lost) return null;

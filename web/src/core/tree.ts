@@ -37,7 +37,7 @@ export function lineage(branches: readonly Branch[], id: number): { id: number; 
     seen.add(now);
     const branch = branches.find((b) => b.id === now);
     if (!branch) break;
-    chain.unshift({ id: now, from: branch.parent === null ? 0 : branch.at, to });
+    chain.unshift({ id: now, from: branch.at, to });
     to = branch.at;
     now = branch.parent;
   }

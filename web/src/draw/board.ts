@@ -82,8 +82,12 @@ export function greedy(frame: BoardFrame, cell: number): number[] {
 
 /** The numbers that a layer shows, one for each cell. */
 export function layerValues(layer: Layer, frame: BoardFrame, cells: number): Float64Array {
-  const of = (x: ArrayLike<number> | null | undefined) =>
-    x ? Float64Array.from({ length: cells }, (_, i) => x[i]) : new Float64Array(cells).fill(NaN);
+  const of = (x: ArrayLike<number> | null | undefined) => {
+    const out = new Float64Array(cells);
+    if (!x) return out.fill(NaN);
+    for (let i = 0; i < cells; i++) out[i] = x[i];
+    return out;
+  };
   switch (layer) {
     case "visits":
       return of(frame.visits);
@@ -109,21 +113,42 @@ export interface DrawOptions {
   trail?: readonly number[];
 }
 
-function arrow(c: CanvasRenderingContext2D, x: number, y: number, dx: number, dy: number, size: number, from: number): void {
+/** Adds an arrow to a path of shafts and one of heads. */
+function arrow(shafts: Path2D, heads: Path2D, x: number, y: number, dx: number, dy: number, size: number, from: number): void {
   const norm = Math.hypot(dx, dy);
   const [ux, uy] = [dx / norm, dy / norm];
   const tip = size * 0.5;
   const head = size * 0.26;
-  c.beginPath();
-  c.moveTo(x + ux * from, y + uy * from);
-  c.lineTo(x + ux * (tip - head * 0.8), y + uy * (tip - head * 0.8));
-  c.stroke();
-  c.beginPath();
-  c.moveTo(x + ux * tip, y + uy * tip);
-  c.lineTo(x + ux * (tip - head) - uy * head * 0.62, y + uy * (tip - head) + ux * head * 0.62);
-  c.lineTo(x + ux * (tip - head) + uy * head * 0.62, y + uy * (tip - head) - ux * head * 0.62);
-  c.closePath();
-  c.fill();
+  shafts.moveTo(x + ux * from, y + uy * from);
+  shafts.lineTo(x + ux * (tip - head * 0.8), y + uy * (tip - head * 0.8));
+  heads.moveTo(x + ux * tip, y + uy * tip);
+  heads.lineTo(x + ux * (tip - head) - uy * head * 0.62, y + uy * (tip - head) + ux * head * 0.62);
+  heads.lineTo(x + ux * (tip - head) + uy * head * 0.62, y + uy * (tip - head) - ux * head * 0.62);
+  heads.closePath();
+}
+
+const masks = new Map<string, HTMLCanvasElement>();
+const MASKS = 24;
+
+/** Opaque where cells are, at the canvas's own resolution; made once for each size and kept. */
+function maskOf(c: CanvasRenderingContext2D, width: number, height: number, rows: number, cols: number, gap: number, radius: number): HTMLCanvasElement {
+  const { width: w, height: h } = c.canvas;
+  const key = `${w} ${h} ${rows} ${cols} ${gap} ${radius}`;
+  let mask = masks.get(key);
+  if (!mask) {
+    if (masks.size >= MASKS) masks.clear();
+    mask = document.createElement("canvas");
+    [mask.width, mask.height] = [w, h];
+    const m = mask.getContext("2d")!;
+    m.scale(w / width, h / height);
+    const side = Math.min(width / cols, height / rows);
+    const [left, top] = [(width - side * cols) / 2, (height - side * rows) / 2];
+    m.beginPath();
+    for (let i = 0; i < rows * cols; i++) m.roundRect(left + (i % cols) * side + gap, top + Math.floor(i / cols) * side + gap, side - 2 * gap, side - 2 * gap, radius);
+    m.fill();
+    masks.set(key, mask);
+  }
+  return mask;
 }
 
 function roundRect(c: CanvasRenderingContext2D, x: number, y: number, w: number, h: number, r: number): void {
@@ -160,40 +185,34 @@ export function drawBoard(
   const places = layer === "visits" ? 0 : placesFor(largest);
   const triangles = layer === "q" && shape.arrows.length === 4 && shape.arrows.every((a) => HEADINGS[a] && !HEADINGS[a].every(Boolean));
 
+  // Colours as plain rectangles, then one mask for all corners and gaps: a path for each cell took most of
+  // a picture's time.
   for (let i = 0; i < cells; i++) {
-    const x = left + (i % cols) * side + gap;
-    const y = top + Math.floor(i / cols) * side + gap;
-    const w = side - 2 * gap;
     const kind = shape.cells[i];
     const value = shown[i];
-    const acts = Boolean(shape.acts[i]);
-    const known = acts && Number.isFinite(value);
-    roundRect(c, x, y, w, w, radius);
+    const known = Boolean(shape.acts[i]) && Number.isFinite(value);
+    const [x, y] = [left + (i % cols) * side, top + Math.floor(i / cols) * side];
     c.fillStyle = palette.roles.ground;
     if (kind === WALL) c.fillStyle = palette.roles.muted;
     else if (kind === GOAL) c.fillStyle = palette.roles.goal;
     else if (kind === CLIFF || kind === HOLE) c.fillStyle = palette.roles.danger;
     else if (known && layer === "difference") c.fillStyle = differenceShade(theme, value / (Math.max(Math.abs(low), Math.abs(high)) || 1));
-    else if (known && !triangles && layer !== "q") c.fillStyle = shade(theme, (value - low) / span);
-    c.fill();
+    else if (known && !(layer === "q" && detail)) c.fillStyle = shade(theme, (value - low) / span);
+    c.fillRect(x, y, side, side);
     if (known && layer === "q" && frame && detail) {
-      if (triangles) drawTriangles(c, x, y, w, radius, shape, frame, i, options);
-      else drawNine(c, x, y, w, radius, shape, frame, i, options);
-    } else if (known && layer === "q") {
-      c.fillStyle = shade(theme, (value - low) / span);
-      c.fill();
-    }
-    if (detail && side >= 14) drawSign(c, x, y, w, shape, i, palette);
-  }
-  if (detail && frame && side >= 26 && layer !== "q") {
-    c.lineCap = "round";
-    for (let i = 0; i < cells; i++) {
-      if (!shape.acts[i] || !Number.isFinite(shown[i])) continue;
-      const x = left + ((i % cols) + 0.5) * side;
-      const y = top + (Math.floor(i / cols) + 0.5) * side;
-      drawChoice(c, x, y, side, shape, frame, i, layer, palette.roles.body);
+      const w = side - 2 * gap;
+      if (triangles) drawTriangles(c, x + gap, y + gap, w, shape, frame, i, options);
+      else drawNine(c, x + gap, y + gap, w, shape, frame, i, options);
     }
   }
+  const mask = maskOf(c, width, height, rows, cols, gap, radius);
+  c.globalCompositeOperation = "destination-in";
+  c.drawImage(mask, 0, 0, width, height);
+  c.globalCompositeOperation = "source-over";
+  if (detail && side >= 14) {
+    for (let i = 0; i < cells; i++) drawSign(c, left + (i % cols) * side + gap, top + Math.floor(i / cols) * side + gap, side - 2 * gap, shape, i, palette);
+  }
+  if (detail && frame && side >= 26 && layer === "value" && !frame.value) drawChoices(c, left, top, side, shape, frame, shown, palette.roles.body);
   if (shape.fences) {
     c.strokeStyle = palette.roles.body;
     c.lineWidth = Math.max(1.5, side * 0.05);
@@ -247,37 +266,35 @@ function drawSign(c: CanvasRenderingContext2D, x: number, y: number, w: number, 
   }
 }
 
-function drawChoice(
-  c: CanvasRenderingContext2D,
-  x: number,
-  y: number,
-  side: number,
-  shape: BoardShape,
-  frame: BoardFrame,
-  cell: number,
-  layer: Layer,
-  ink: string,
-): void {
-  if (layer !== "value" || frame.value) return;
-  const best = greedy(frame, cell);
-  // All as good: nothing is preferred yet.
-  if (best.length === 0 || (best.length === shape.arrows.length && best.length > 1)) return;
+/** What is greedy in each cell, as arrows: two paths for all of them. */
+function drawChoices(c: CanvasRenderingContext2D, left: number, top: number, side: number, shape: BoardShape, frame: BoardFrame, shown: ArrayLike<number>, ink: string): void {
+  const [shafts, heads] = [new Path2D(), new Path2D()];
   c.strokeStyle = ink;
   c.fillStyle = ink;
+  c.lineCap = "round";
   c.lineWidth = Math.max(1.2, side * 0.032);
-  const middle = y - side * 0.08;
-  const others = [];
-  for (const a of best) {
-    const heading = HEADINGS[shape.arrows[a]];
-    if (heading) arrow(c, x, middle, heading[0], heading[1], side * (best.length === 1 ? 0.5 : 0.46), best.length === 1 ? -side * 0.2 : side * 0.05);
-    else others.push(shape.arrows[a]);
+  for (let i = 0; i < shown.length; i++) {
+    if (!shape.acts[i] || !Number.isFinite(shown[i])) continue;
+    const best = greedy(frame, i);
+    // All as good: nothing is preferred yet.
+    if (best.length === 0 || (best.length === shape.arrows.length && best.length > 1)) continue;
+    const x = left + ((i % shape.cols) + 0.5) * side;
+    const middle = top + (Math.floor(i / shape.cols) + 0.5) * side - side * 0.08;
+    const others = [];
+    for (const a of best) {
+      const heading = HEADINGS[shape.arrows[a]];
+      if (heading) arrow(shafts, heads, x, middle, heading[0], heading[1], side * (best.length === 1 ? 0.5 : 0.46), best.length === 1 ? -side * 0.2 : side * 0.05);
+      else others.push(shape.arrows[a]);
+    }
+    if (others.length) {
+      c.textAlign = "center";
+      c.textBaseline = "middle";
+      c.font = `600 ${side * 0.2}px ${FONT}`;
+      c.fillText(others.join(" "), x, middle);
+    }
   }
-  if (others.length) {
-    c.textAlign = "center";
-    c.textBaseline = "middle";
-    c.font = `600 ${side * 0.2}px ${FONT}`;
-    c.fillText(others.join(" "), x, middle);
-  }
+  c.stroke(shafts);
+  c.fill(heads);
 }
 
 function drawAgent(
@@ -319,7 +336,6 @@ function drawTriangles(
   x: number,
   y: number,
   w: number,
-  radius: number,
   shape: BoardShape,
   frame: BoardFrame,
   cell: number,
@@ -331,9 +347,6 @@ function drawTriangles(
   const best = new Set(greedy(frame, cell));
   const everyOne = best.size === shape.arrows.length;
   const [cx, cy] = [x + w / 2, y + w / 2];
-  c.save();
-  roundRect(c, x, y, w, w, radius);
-  c.clip();
   let largest = 0;
   for (let a = 0; a < 4; a++) largest = Math.max(largest, Math.abs(frame.q[cell * 4 + a]) || 0);
   shape.arrows.forEach((sign, a) => {
@@ -368,7 +381,6 @@ function drawTriangles(
       c.fillText(fixed(value, placesFor(largest)), cx + dx * w * 0.3, cy + dy * w * 0.36, w * 0.42);
     });
   }
-  c.restore();
 }
 
 /** Actions of any kind as a square of nine: headings at their side, staying and others in what is left. */
@@ -377,7 +389,6 @@ function drawNine(
   x: number,
   y: number,
   w: number,
-  radius: number,
   shape: BoardShape,
   frame: BoardFrame,
   cell: number,
@@ -406,9 +417,6 @@ function drawNine(
   }
   let largest = 0;
   for (let a = 0; a < frame.actions; a++) largest = Math.max(largest, Math.abs(frame.q[cell * frame.actions + a]) || 0);
-  c.save();
-  roundRect(c, x, y, w, w, radius);
-  c.clip();
   for (let a = 0; a < frame.actions; a++) {
     const value = frame.q[cell * frame.actions + a];
     const [px, py] = [x + (places[a] % n) * third, y + Math.floor(places[a] / n) * third];
@@ -422,7 +430,6 @@ function drawNine(
       c.fillText(fixed(value, placesFor(largest)), px + third / 2, py + third / 2, third * 0.96);
     }
   }
-  c.restore();
 }
 
 /** The range of shades: wide enough for all that is shown and for what is known to be reached. */

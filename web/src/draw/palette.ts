@@ -72,10 +72,14 @@ export const PALETTES: Record<Theme, Palette> = {
   ),
 };
 
-/** The shade of a quantity at `part` of its range, 0 to 1. */
+const STOPS = 255;
+const scales: Record<Theme, string[]> = { light: [], dark: [] };
+
+/** The shade of a quantity at `part` of its range, 0 to 1: one of 256, which a canvas has parsed before. */
 export function shade(theme: Theme, part: number): string {
+  const stop = Math.round(STOPS * Math.min(1, Math.max(0, part))) || 0;
   const { low, high } = PALETTES[theme];
-  return mix(low, high, Math.min(1, Math.max(0, part)));
+  return (scales[theme][stop] ??= mix(low, high, stop / STOPS));
 }
 
 /** The colour of a difference from −1 (less) over 0 to 1 (more). */

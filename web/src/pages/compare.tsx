@@ -6,7 +6,8 @@ import { api } from "../core/catalogue";
 import { shortcuts } from "../core/keys";
 import { type Comparison, NOTHING, type Results, standalone } from "../core/results";
 import { compact } from "../core/format";
-import { notice, open, run } from "../core/session";
+import { recipe } from "../core/recipe";
+import { busy, can, notice, open, run } from "../core/session";
 import { ComparisonView } from "../parts/comparison";
 import { Button, Notices } from "../parts/ui";
 
@@ -24,9 +25,12 @@ async function load(): Promise<void> {
   }
 }
 
-/** Play a recording as if it happened now. */
-async function replay(file: string): Promise<void> {
-  if (await open({ file })) location.hash = run.value?.kind === "deep" ? "#/deep" : "#/tabular";
+/** Play a recording as if it happened now, or take up a run folder from its checkpoint. */
+async function show(file: string): Promise<void> {
+  if (!(await open({ file })) || !run.value) return;
+  const { kind, algo, env, seeds, seed } = run.value;
+  recipe.value = { algo, env, map: null, config: {}, seeds, seed };
+  location.hash = kind === "deep" ? "#/deep" : "#/tabular";
 }
 
 async function take(files: Iterable<File>): Promise<void> {
@@ -91,6 +95,11 @@ export function Compare() {
         </label>
       </div>
       <Notices />
+      {busy.value && (
+        <p class="soft" role="status">
+          {busy.value}
+        </p>
+      )}
       {!all && (
         <p class="waiting soft" role="status">
           Reading the runs…
@@ -114,7 +123,7 @@ export function Compare() {
                 <code>{r.path}</code>
                 <span class="soft">{compact(r.bytes)} bytes</span>
                 <span class="grow" />
-                <Button look="tiny" icon="play" onClick={() => void replay(r.path)} aria-label={`Play ${r.path}`}>
+                <Button look="tiny" icon="play" onClick={() => void show(r.path)} aria-label={`Play ${r.path}`}>
                   Play
                 </Button>
               </li>
@@ -122,7 +131,7 @@ export function Compare() {
           </ul>
         </section>
       )}
-      {all && !empty && <ComparisonView data={all} page={() => page(all)} />}
+      {all && !empty && <ComparisonView data={all} page={() => page(all)} onOpen={can("open") || !run.value ? (path) => void show(path) : undefined} />}
     </div>
   );
 }

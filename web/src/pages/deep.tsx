@@ -6,17 +6,19 @@ import { catalogue } from "../core/catalogue";
 import { compact, count, fixed, parse, short } from "../core/format";
 import { type Shortcut, shortcuts } from "../core/keys";
 import { DEEP, type Recipe, recipe, sharing, start, unlessOneComes } from "../core/recipe";
-import { active, ask, branches, busy, can, events, focus, frames, linkState, run, slow } from "../core/session";
+import { active, ask, branches, busy, can, focus, frames, linkState, run, slow } from "../core/session";
 import { numbers } from "../core/tensor";
 import { drawStage, ratioOf, rowOf } from "../draw/stage";
 import type { Frame, Stage } from "../messages";
 import { Canvas } from "../parts/canvas";
+import { Coach } from "../parts/coach";
 import { CurveChart, seriesNames } from "../parts/curves";
+import { AlgorithmChoice, Lab, Waiting } from "../parts/frame";
+import { Probe, PROBES } from "../parts/probe";
 import { Settings } from "../parts/settings";
-import { nameOf, Timeline } from "../parts/timeline";
-import { labKeys, Toolbar } from "../parts/toolbar";
-import { Button, Notices, Said, Segments, Slider } from "../parts/ui";
-import { titleOf, Waiting } from "./tabular";
+import { nameOf } from "../parts/timeline";
+import { labKeys } from "../parts/toolbar";
+import { Button, Segments, Slider } from "../parts/ui";
 
 const driving = signal(false);
 const held = signal<number[] | null>(null);
@@ -65,37 +67,23 @@ export function DeepLab() {
     choosePush(now?.stage?.pushes.find((name) => /theta.*dot|velocity/.test(name)) ?? now?.stage?.pushes[0] ?? "");
   }, [now]);
   if (!now || now.kind !== "deep") return <Waiting />;
-  const algorithm = catalogue.value.algorithms.find((a) => a.name === now.algo);
   return (
-    <>
-      <div class="page-title">
-        <h1>{titleOf(now)}</h1>
-        <p class="soft small">{algorithm?.summary}</p>
-      </div>
-      <Toolbar>
-        <SurgeryMenu />
-      </Toolbar>
-      <Notices />
-      <div class="lab">
-        <div class="centre">
+    <Lab
+      tools={<SurgeryMenu />}
+      left={<Choices />}
+      centre={
+        <>
           <StageCard />
           <Checkpoints />
-        </div>
-        <div class="time">
-          <Timeline />
-        </div>
-        <div class="right">
+        </>
+      }
+      right={
+        <>
           <Tabs />
-          <Findings />
-        </div>
-        <div class="left">
-          <Choices />
-        </div>
-        <div class="said">
-          <Said />
-        </div>
-      </div>
-    </>
+          <Coach />
+        </>
+      }
+    />
   );
 }
 
@@ -332,7 +320,9 @@ function Wheel({ stage }: { stage: Stage | null }) {
 /** Policies of 0 %, 1 % and 10 % of what is known, beside the present one. */
 async function exhibit(): Promise<void> {
   const tip = branches.value.find((b) => b.id === active.value)?.tip ?? 0;
-  const at = [...new Set([0, Math.round(tip * 0.01), Math.round(tip * 0.1)])];
+  // A run that was taken up begins at its checkpoint: of what was before, nothing is kept.
+  const first = branches.value.find((b) => b.parent === null)?.at ?? 0;
+  const at = [...new Set([0, 0.01, 0.1].map((part) => first + Math.round((tip - first) * part)))];
   const reply = await ask({ type: "exhibit", at });
   const used = reply?.data.at;
   exhibited.value = Array.isArray(used) ? used.map(Number) : at;
@@ -395,39 +385,46 @@ export function tabbed(names: readonly string[]): { name: string; series: string
 function Tabs() {
   slow.value;
   const [chosen, setChosen] = useState("Return");
-  const tabs = tabbed(seriesNames());
-  const tab = tabs.find((t) => t.name === chosen) ?? tabs[0];
+  const curves = tabbed(seriesNames());
+  const tabs = [...curves.map((t) => t.name), ...PROBES.filter((p) => can(p.request)).map((p) => p.name)];
+  const tab = tabs.includes(chosen) ? chosen : tabs[0];
+  const shown = curves.find((t) => t.name === tab)?.series ?? [];
+  const probe = PROBES.find((p) => p.name === tab);
   const move = (event: KeyboardEvent) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
     event.stopPropagation();
     const next = tabs[(tabs.indexOf(tab) + by + tabs.length) % tabs.length];
-    setChosen(next.name);
-    document.getElementById(`tab-${next.name}`)?.focus();
+    setChosen(next);
+    document.getElementById(`tab-${next}`)?.focus();
   };
   return (
     <div>
       <div class="tabs" role="tablist" aria-label="Curves" onKeyDown={move}>
         {tabs.map((t) => (
           <button
-            key={t.name}
-            id={`tab-${t.name}`}
+            key={t}
+            id={`tab-${t}`}
             type="button"
             role="tab"
             aria-selected={t === tab}
             aria-controls="curves"
             tabIndex={t === tab ? 0 : -1}
-            onClick={() => setChosen(t.name)}
+            onClick={() => setChosen(t)}
           >
-            {t.name}
+            {t}
           </button>
         ))}
       </div>
-      <div id="curves" role="tabpanel" aria-label={tab.name}>
-        {(tab.name === "Return" && !tab.series.length ? ["episode_return"] : tab.series).map((series) => (
-          <CurveChart key={series} title={wordsOf(series)} series={series} height={series === "episode_return" ? 190 : 130} empty="Nothing has come yet." />
-        ))}
+      <div id="curves" role="tabpanel" aria-label={tab}>
+        {probe ? (
+          <Probe key={probe.request} of={probe} />
+        ) : (
+          (tab === "Return" && !shown.length ? ["episode_return"] : shown).map((series) => (
+            <CurveChart key={series} title={wordsOf(series)} series={series} height={series === "episode_return" ? 190 : 130} empty="Nothing has come yet." />
+          ))
+        )}
       </div>
     </div>
   );
@@ -437,25 +434,6 @@ const wordsOf = (series: string) => {
   const text = series.replaceAll("_", " ").replace(/\bkl\b/, "KL");
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
-
-function Findings() {
-  const found = events.value.filter((e) => e.kind === "milestone");
-  if (!found.length) return null;
-  return (
-    <section class="card" aria-labelledby="findings">
-      <header>
-        <h2 id="findings">Findings</h2>
-      </header>
-      <ul class="findings">
-        {[...found].reverse().map((e) => (
-          <li key={e.seq}>
-            {e.text} <span class="soft">update {count(e.u)}</span>
-          </li>
-        ))}
-      </ul>
-    </section>
-  );
-}
 
 function SurgeryMenu() {
   const [open, setOpen] = useState(false);
@@ -500,7 +478,6 @@ function SurgeryMenu() {
 
 function Choices() {
   const now = run.value!;
-  const algorithms = catalogue.value.algorithms.filter((a) => a.family === "deep");
   const environments = catalogue.value.environments.filter((e) => e.kind === "deep");
   return (
     <>
@@ -508,17 +485,7 @@ function Choices() {
         <header>
           <h2 id="algorithm">Algorithm</h2>
         </header>
-        <label class="field">
-          <span class="visually-hidden">Algorithm</span>
-          <select value={now.algo} disabled={!can("open")} onChange={(e) => void startQuickly({ ...recipe.value, algo: e.currentTarget.value, config: {} })} data-testid="algo">
-            {!algorithms.some((a) => a.name === now.algo) && <option value={now.algo}>{now.algo}</option>}
-            {algorithms.map((a) => (
-              <option key={a.name} value={a.name} title={a.summary}>
-                {a.name.replaceAll("_", " ")}
-              </option>
-            ))}
-          </select>
-        </label>
+        <AlgorithmChoice family="deep" onChoose={(algo) => void startQuickly({ ...recipe.value, algo, config: {} })} />
         <div class="sliders">
           <Settings group="algorithm" first={(s) => s.symbol !== ""} />
         </div>

@@ -2,7 +2,6 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { catalogue } from "../core/catalogue";
 import { compact, count, fixed, short } from "../core/format";
 import { type Shortcut, shortcuts } from "../core/keys";
 import { environmentNow, mapOf, sharing, start, TABULAR, unlessOneComes } from "../core/recipe";
@@ -12,17 +11,18 @@ import { numbers } from "../core/tensor";
 import { type BoardFrame, differenceOf, type Layer, rangeOf } from "../draw/board";
 import { boardOf, shapeOf, startValue, statesOf } from "../draw/world";
 import { drawScale } from "../draw/scale";
-import type { Exact, Run, World } from "../messages";
+import type { Exact, World } from "../messages";
 import { Board, BoardTable, inSight, LAYERS } from "../parts/board";
 import { Canvas } from "../parts/canvas";
 import { CurveChart, frameU } from "../parts/curves";
 import { brush, Editor } from "../parts/editor";
+import { AlgorithmChoice, Lab, Waiting } from "../parts/frame";
 import { Inspector } from "../parts/inspector";
 import { SeedGrids } from "../parts/seeds";
 import { Settings } from "../parts/settings";
-import { nameOf, Timeline } from "../parts/timeline";
-import { labKeys, Toolbar } from "../parts/toolbar";
-import { Button, Notices, Said, Segments } from "../parts/ui";
+import { nameOf } from "../parts/timeline";
+import { labKeys } from "../parts/toolbar";
+import { Button, Segments } from "../parts/ui";
 
 const layer = signal<Layer>("value");
 const seed = signal(0);
@@ -92,47 +92,12 @@ export function TabularLab() {
   }, [linkState.value, now === null, sharing.value]);
   if (!now || now.kind !== "tabular") return <Waiting />;
   if (seed.value >= now.seeds) seed.value = 0;
-  return (
-    <>
-      <Title />
-      <Toolbar />
-      <Notices />
-      <div class="lab">
-        <div class="centre">
-          <Centre />
-        </div>
-        <div class="time">
-          <Timeline />
-        </div>
-        <div class="right">
-          <Right />
-        </div>
-        <div class="left">
-          <Left />
-        </div>
-        <div class="said">
-          <Said />
-        </div>
-      </div>
-    </>
-  );
+  return <Lab left={<Left />} centre={<Centre />} right={<Right />} />;
 }
 
 /** Slow enough to see the values flow, quick enough to see them arrive. */
 export async function startSlowly(): Promise<void> {
   if (await start(TABULAR, undefined, true)) void ask({ type: "speed", steps_per_s: 400 });
-}
-
-export function Waiting() {
-  return (
-    <>
-      <h1 class="visually-hidden">Fathom</h1>
-      <Notices />
-      <p class="waiting soft" role="status">
-        {linkState.value === "open" ? busy.value || "Preparing the run…" : "Connecting…"}
-      </p>
-    </>
-  );
 }
 
 function nextLayer(): void {
@@ -159,29 +124,6 @@ function layersOffered() {
   );
 }
 
-/** Names as people write them: acronyms in capitals, λ for lambda. */
-export function titleOf(now: Pick<Run, "algo" | "env">): string {
-  const name = now.algo
-    .replaceAll("_", " ")
-    .replace(/\b(ppo|dqn|a2c|a3c|trpo|sac|td3|ddpg|tqc|td|sarsa|pqn|reinforce)\b/g, (word) => word.toUpperCase())
-    .replace(/ lambda\b/, "(λ)")
-    .replace(/\b(n) step\b/, "$1-step")
-    .replace(/\b(q|Q) learning\b/, "Q-learning")
-    .replace(/^dyna q( plus)?$/, (_, plus: string) => (plus ? "Dyna-Q+" : "Dyna-Q"));
-  return `${name.charAt(0).toUpperCase()}${name.slice(1)} on ${now.env || "a world of your own"}`;
-}
-
-function Title() {
-  const now = run.value!;
-  const algorithm = catalogue.value.algorithms.find((a) => a.name === now.algo);
-  return (
-    <div class="page-title">
-      <h1>{titleOf(now)}</h1>
-      <p class="soft small">{algorithm?.summary}</p>
-    </div>
-  );
-}
-
 function Left() {
   const branch = active.value;
   const { world } = truthAt(branch, frameU(branch));
@@ -192,28 +134,14 @@ function Left() {
         <header>
           <h2 id="algorithm">Algorithm</h2>
         </header>
-        <label class="field">
-          <span class="visually-hidden">Algorithm</span>
-          <select
-            value={run.value!.algo}
-            disabled={!can("open")}
-            data-testid="algo"
-            onChange={(e) => {
-              const painted = events.value.some((event) => event.kind === "surgery" && event.data.op === "paint");
-              const same = painted && world ? { map: mapOf(world), env: "" } : {};
-              void start({ algo: e.currentTarget.value, config: environmentNow(branch, frameU(branch)), seeds: run.value!.seeds, ...same });
-            }}
-          >
-            {!catalogue.value.algorithms.some((a) => a.name === run.value!.algo) && <option value={run.value!.algo}>{run.value!.algo}</option>}
-            {catalogue.value.algorithms
-              .filter((a) => a.family === "tabular")
-              .map((a) => (
-                <option key={a.name} value={a.name} title={a.summary}>
-                  {a.name.replaceAll("_", " ")}
-                </option>
-              ))}
-          </select>
-        </label>
+        <AlgorithmChoice
+          family="tabular"
+          onChoose={(algo) => {
+            const painted = events.value.some((event) => event.kind === "surgery" && event.data.op === "paint");
+            const same = painted && world ? { map: mapOf(world), env: "" } : {};
+            void start({ algo, config: environmentNow(branch, frameU(branch)), seeds: run.value!.seeds, ...same });
+          }}
+        />
         <div class="sliders">
           <Settings group="algorithm" first={(s) => s.symbol !== ""} />
         </div>
@@ -409,7 +337,7 @@ function Scale({ range }: { range: () => readonly [number, number] }) {
   return (
     <div class="scale" aria-hidden="true">
       <span>{short(low)}</span>
-      <Canvas paint={(c, width, height, theme) => drawScale(c, width, height, theme)} />
+      <Canvas still paint={(c, width, height, theme) => drawScale(c, width, height, theme)} />
       <span>{short(high)}</span>
     </div>
   );

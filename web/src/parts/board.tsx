@@ -156,7 +156,7 @@ export function Board({ label, shape, frame, layer, known = null, selected = -1,
 export function inSight(shape: BoardShape, board: BoardFrame, layer: Layer): Float64Array {
   const cells = shape.rows * shape.cols;
   const width = layer === "q" && !board.value ? board.actions : 1;
-  const out = width > 1 ? Float64Array.from(board.q) : layerValues(layer, board, cells).slice();
+  const out = width > 1 ? Float64Array.from(board.q) : layerValues(layer, board, cells);
   for (let i = 0; i < out.length; i++) if (!shape.acts[Math.floor(i / width)]) out[i] = NaN;
   return out;
 }

@@ -14,10 +14,12 @@ interface Props {
   class?: string;
   /** Width by height; else as the style sheet says. */
   ratio?: number;
+  /** What it shows does not follow the pictures: painted when it is rendered, and with the theme. */
+  still?: boolean;
 }
 
 /** Painted on every frame; `paint` is read anew each time, so that it sees the newest properties. */
-export function Canvas({ paint, label, class: name, ratio }: Props) {
+export function Canvas({ paint, label, class: name, ratio, still = false }: Props) {
   const ref = useRef<HTMLCanvasElement>(null);
   const newest = useRef(paint);
   newest.current = paint;
@@ -46,7 +48,7 @@ export function Canvas({ paint, label, class: name, ratio }: Props) {
     });
     measure.observe(canvas);
     const stop = effect(() => {
-      painted.value;
+      if (!still) painted.value;
       theme.value;
       draw();
     });

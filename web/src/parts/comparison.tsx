@@ -61,9 +61,11 @@ interface Props {
   data: Comparison;
   /** Makes the file that stands alone, where that can be done. */
   page?: () => Promise<string>;
+  /** Takes a run up in the lab, where there is one. */
+  onOpen?: (path: string) => void;
 }
 
-export function ComparisonView({ data, page }: Props) {
+export function ComparisonView({ data, page, onOpen }: Props) {
   const [env, setEnv] = useState("");
   const [by, setBy] = useState("");
   const [sort, setSort] = useState<{ key: string; down: boolean }>({ key: "iqm", down: true });
@@ -220,6 +222,7 @@ export function ComparisonView({ data, page }: Props) {
                       </th>
                     ))}
                     <th scope="col">Curve</th>
+                    {onOpen && <th scope="col">In the lab</th>}
                   </tr>
                 </thead>
                 <tbody>
@@ -237,6 +240,13 @@ export function ComparisonView({ data, page }: Props) {
                         ),
                       )}
                       <td>{r.curve && <Figure svg={sparkline(r.curve.mean, `Return of ${r.name} while learning`, mode)} />}</td>
+                      {onOpen && (
+                        <td>
+                          <Button look="tiny" icon="play" onClick={() => onOpen(r.path)} aria-label={`Take up ${r.name} in the lab`}>
+                            Take up
+                          </Button>
+                        </td>
+                      )}
                     </tr>
                   ))}
                 </tbody>

@@ -26,7 +26,7 @@ export function gathered(pins: readonly { x: number; event: Event }[], apart: nu
   return out;
 }
 
-const WORDS: Record<string, string> = { set: "Setting", surgery: "Edit", fork: "Fork", milestone: "Milestone", snapshot: "Snapshot", seek: "Seek", open: "Opened", error: "Error", gap: "Gap" };
+const WORDS: Record<string, string> = { set: "Setting", surgery: "Edit", fork: "Fork", milestone: "Milestone", finding: "Coach", snapshot: "Snapshot", seek: "Seek", open: "Opened", error: "Error", gap: "Gap" };
 
 export const nameOf = (branch: Branch) => branch.label || (branch.parent === null ? "main" : `fork ${branch.id}`);
 
@@ -40,7 +40,9 @@ export function Timeline() {
     measure.observe(holder.current);
     return () => measure.disconnect();
   }, []);
+  // Events by the slow clock as well: a slider that is dragged makes dozens of them a second.
   slow.value;
+  const told = events.peek();
   const known = branches.value.map((b) => ({ ...b, tip: Math.max(b.tip, frames.get(b.id)?.tip ?? 0) }));
   const placed = lanes(known);
   const now = active.value;
@@ -55,14 +57,14 @@ export function Timeline() {
   const path = lineage(known, now);
   const laneOf = new Map(placed.map((b) => [b.id, b.lane]));
   const pins = gathered(
-    events.value.filter((e) => PINNED.includes(e.kind)).map((event) => ({ x: x(event.u) + 1e4 * (laneOf.get(event.branch) ?? 0), event })),
+    told.filter((e) => PINNED.includes(e.kind)).map((event) => ({ x: x(event.u) + 1e4 * (laneOf.get(event.branch) ?? 0), event })),
     9,
   );
-  const snapshots = events.value.filter((e) => e.kind === "snapshot");
+  const snapshots = told.filter((e) => e.kind === "snapshot");
   const perUpdate = run.value?.steps_per_update ?? 1;
   const unit = perUpdate === 1 ? "step" : "update";
   const movable = can("seek");
-  const happened = events.value.filter((e) => e.kind !== "seek").reverse();
+  const happened = told.filter((e) => e.kind !== "seek").reverse();
   return (
     <section class="card timeline" aria-labelledby="timeline">
       <div ref={holder} class="lanes">
@@ -81,14 +83,14 @@ export function Timeline() {
             {placed.map((b) => {
               const parent = laneOf.get(b.parent ?? -1);
               const part = path.find((p) => p.id === b.id);
-              const start = x(b.parent === null ? 0 : b.at);
+              const start = x(b.at);
               const bend = parent === undefined ? "" : `M${start} ${y(parent)} C${start + 10} ${y(parent)} ${start - 2} ${y(b.lane)} ${start + 12} ${y(b.lane)} `;
               const line = `${bend || `M${start} ${y(b.lane)} `}L${Math.max(x(b.tip), start + (bend ? 12 : 0))} ${y(b.lane)}`;
               const reached = part ? Math.min(u, part.to) : -1;
               return (
                 <g key={b.id}>
                   <path class={`track ${part ? "mine" : ""}`} d={line} />
-                  {part && reached > (b.parent === null ? 0 : b.at) && (
+                  {part && reached > b.at && (
                     <path class="track on" d={`M${start + (bend ? 12 : 0)} ${y(b.lane)} L${Math.max(x(reached), start + (bend ? 12 : 0))} ${y(b.lane)}`} />
                   )}
                   <text
@@ -146,7 +148,7 @@ export function Timeline() {
       </div>
       <div class="scrub">
         <h2 id="timeline">Timeline</h2>
-        <Range value={u} max={tip} disabled={!movable} label={`Go to a past ${unit}`} onInput={(to) => void seek(now, to)} />
+        <Range value={u} min={path[0]?.from ?? 0} max={tip} disabled={!movable} label={`Go to a past ${unit}`} onInput={(to) => void seek(now, to)} />
         <span class="reading">
           {unit} <b data-testid="u">{count(u)}</b> of {count(tip)}
         </span>
@@ -181,19 +183,19 @@ export function Timeline() {
   );
 }
 
-function Range({ value, max, label, disabled, onInput }: { value: number; max: number; label: string; disabled: boolean; onInput: (u: number) => void }) {
+function Range({ value, min, max, label, disabled, onInput }: { value: number; min: number; max: number; label: string; disabled: boolean; onInput: (u: number) => void }) {
   const ref = useRef<HTMLInputElement>(null);
-  useEffect(() => ref.current?.style.setProperty("--part", `${max ? (value / max) * 100 : 0}%`));
+  useEffect(() => ref.current?.style.setProperty("--part", `${max > min ? ((value - min) / (max - min)) * 100 : 0}%`));
   return (
     <input
       ref={ref}
       type="range"
       aria-label={label}
-      min={0}
+      min={min}
       max={max}
       step={1}
       value={value}
-      disabled={disabled || max === 0}
+      disabled={disabled || max === min}
       data-testid="scrub"
       onInput={(e) => onInput(Number(e.currentTarget.value))}
     />

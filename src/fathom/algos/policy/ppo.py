@@ -153,23 +153,8 @@ class PPO(PolicyGradient):
         self, state: State, rollout: Rollout, key: Key[Array, ""], clock: Clock
     ) -> tuple[State, Metrics]:
         """Lines 3 to 5, then the statistics of the normalisers, so that a whole update sees the same ones."""
-        obs = state.normaliser.normalize(rollout.obs, self.norm_clip)
-        final_obs = state.normaliser.normalize(rollout.final_obs, self.norm_clip)
-        after = state.normaliser.follow(rollout, self.gamma)
-        reward = after.scale(rollout.reward, self.norm_clip)
-
         # Line 3
-        over = None if self.memory == "none" else rollout.terminated | rollout.truncated
-        start, _ = rollout.memory
-        memory = state.params.memories(obs, start, over)
-        value = state.params.values(obs, memory)
-        final_value = state.params.values(final_obs, state.params.remember(final_obs, memory))
-        advantage = returns.gae(
-            reward, rollout.terminated, rollout.truncated, value, final_value, self.gamma, self.gae_lambda
-        )
-        action, log_prob = rollout.extras["action"], rollout.extras["log_prob"]
-        old = None if state.kl_coef is None else state.params.policy(obs, memory)
-        data = Data(obs, action, log_prob, value, advantage, advantage + value, over, old)
+        data, start, after = self.estimates(state, rollout)
 
         # Line 4
         def minibatch_step(carry: tuple, batch: tuple[Data, PyTree]) -> tuple[tuple, Metrics]:
@@ -200,17 +185,54 @@ class PPO(PolicyGradient):
         carry = (state.params, state.opt_state, jnp.ones((), jnp.bool_))
         (params, opt_state, _), metrics = jax.lax.scan(epoch, carry, jax.random.split(key, self.epochs))
         metrics = jax.tree.map(jnp.sum, metrics)
-        metrics["explained_variance"] = Metric.of(statistics.explained_variance(value, data.target))
+        metrics["explained_variance"] = Metric.of(statistics.explained_variance(data.value, data.target))
         metrics["learning_rate"] = Metric.of(
             schedules.annealed(self.learning_rate, self.anneal_lr, clock.progress)
         )
         beta = state.kl_coef
-        if beta is not None and old is not None and self.adaptive_kl is not None:
-            kl = old.kl(params.policy(obs, params.memories(obs, start, over))).mean()
+        if beta is not None and data.old is not None and self.adaptive_kl is not None:
+            kl = data.old.kl(params.policy(data.obs, params.memories(data.obs, start, data.over))).mean()
             metrics |= {"kl": Metric.of(kl), "kl_coef": Metric.of(beta)}
             beta = policy.adapted_kl_coef(beta, kl, self.adaptive_kl)
 
         return State(params, opt_state, after, beta), metrics
+
+    def estimates(self, state: State, rollout: Rollout) -> tuple[Data, PyTree, Normaliser]:
+        """Line 3: what the losses need of a rollout [time, env, ...], the memories with which it began, and
+        the normaliser as it is afterwards.
+        """
+        obs = state.normaliser.normalize(rollout.obs, self.norm_clip)
+        final_obs = state.normaliser.normalize(rollout.final_obs, self.norm_clip)
+        after = state.normaliser.follow(rollout, self.gamma)
+        reward = after.scale(rollout.reward, self.norm_clip)
+
+        over = None if self.memory == "none" else rollout.terminated | rollout.truncated
+        start, _ = rollout.memory
+        memory = state.params.memories(obs, start, over)
+        value = state.params.values(obs, memory)
+        final_value = state.params.values(final_obs, state.params.remember(final_obs, memory))
+        advantage = returns.gae(
+            reward, rollout.terminated, rollout.truncated, value, final_value, self.gamma, self.gae_lambda
+        )
+        action, log_prob = rollout.extras["action"], rollout.extras["log_prob"]
+        old = None if state.kl_coef is None else state.params.policy(obs, memory)
+        return Data(obs, action, log_prob, value, advantage, advantage + value, over, old), start, after
+
+    def ratios(
+        self, before: State, after: State, rollout: Rollout, clock: Clock
+    ) -> tuple[Float[Array, "time env"], Float[Array, "time env"], Float[Array, ""]]:
+        """For people to look at: r = π(a|s) / π_old(a|s) of each step once the update is made, Â, and ε.
+
+        `rollout` is what `before` made and `after` learnt from. Â is normalised over the whole rollout where
+        the loss does so by minibatch.
+        """
+        data, start, _ = self.estimates(before, rollout)
+        pi = after.params.policy(data.obs, after.params.memories(data.obs, start, data.over))
+        ratio = policy.importance_ratio(pi.log_prob(data.action), data.log_prob)
+        advantage = data.advantage
+        if self.normalize_advantage:
+            advantage = policy.normalize_advantages(advantage)
+        return ratio, advantage, schedules.annealed(self.clip, self.anneal_clip, clock.progress)
 
     def shifts(self, action: Array, key: Key[Array, ""]) -> Array | None:
         """RPO's z ∼ U(−α, α) for each component of each action."""
