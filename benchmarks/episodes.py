@@ -1,4 +1,4 @@
-"""DQN on CartPole by episodes: how good is the greedy policy after 200, 250, 300 and 400 of them?
+"""DQN on CartPole by episodes: how good is the greedy policy after 200, 250 and 300 of them?
 
     python benchmarks/episodes.py                     # the tuned preset, and what tutorials have, 10 seeds
     python benchmarks/episodes.py --only dqn-cartpole-episodes --seeds 10 --seed 1000
@@ -18,7 +18,7 @@ import numpy as np
 from speed import machine
 
 HERE = Path(__file__).resolve().parent
-AFTER = (200, 250, 300, 400)  # episodes
+AFTER = (200, 250, 300)  # episodes
 PRESETS = ("dqn-cartpole-episodes", "dqn-cartpole-sync-1000", "dqn-cartpole-sync-10-episodes")
 SOLVED = 475.0
 LOOK_EVERY = 64  # environment steps of a seed

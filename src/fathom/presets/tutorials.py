@@ -95,7 +95,7 @@ PRESETS = (
             "hidden": (),  # the convolutions have their own layer of 512 units
         },
         source="Mnih et al. 2015, Extended Data Table 1",
-        expected="not measured; 401.2 in the paper, ε 0.05. Its replay takes 56 GB, both frames being kept",
+        expected="not measured; 401.2 in the paper, ε 0.05. Its replay takes 7 GB",
         backend="gymnasium",
         kind="paper",
         automatic=False,
