@@ -1,7 +1,7 @@
 """DQN on CartPole by episodes: how good is the greedy policy after 200, 250 and 300 of them?
 
     python benchmarks/episodes.py                     # the tuned preset, and what tutorials have, 10 seeds
-    python benchmarks/episodes.py --only dqn-cartpole-episodes --seeds 10 --seed 1000
+    python benchmarks/episodes.py --only dqn-cartpole --seeds 10 --seed 1000
 
 Tutorials say that DQN solves CartPole in 200 to 300 episodes. Each seed trains until it has ended so many
 episodes, exploration included, and its greedy policy is then judged over 100 episodes: 475 is solved. Raw
@@ -19,7 +19,7 @@ from speed import machine
 
 HERE = Path(__file__).resolve().parent
 AFTER = (200, 250, 300)  # episodes
-PRESETS = ("dqn-cartpole-episodes", "dqn-cartpole-sync-1000", "dqn-cartpole-sync-10-episodes")
+PRESETS = ("dqn-cartpole", "dqn-cartpole-sync-1000", "dqn-cartpole-sync-10-episodes")
 SOLVED = 475.0
 LOOK_EVERY = 64  # environment steps of a seed
 
