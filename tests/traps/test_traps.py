@@ -41,6 +41,7 @@ from fathom.algos.value.soft_q import SoftQ
 from fathom.core.keys import env_seeds
 from fathom.core.spaces import Box
 from fathom.core.types import TimeStep
+from fathom.data import frames
 from fathom.data import replay as replays
 from fathom.envs.base import Env
 from fathom.envs.bridge import as_env, to_gymnasium
@@ -295,6 +296,12 @@ def test_trap_3_steps_counted_are_steps_made(path: str) -> None:
         engine.close()
 
 
+class Untold(FrameStack):
+    """A stack that does not tell of its frames, so that replay keeps it whole."""
+
+    stack = None
+
+
 STACKED = FrameStack(CountingEnv(num_actions=1), 2)  # observations: the one before, then this one
 COLLECTOR = DQN(
     num_envs=3, buffer_size=36, batch_size=4, learning_starts=36, train_every=6, hidden=(), learning_rate=1e-6
@@ -302,12 +309,20 @@ COLLECTOR = DQN(
 DRAWS = 512
 
 sample = partial(jax.jit, static_argnames=("batch_size", "n_step"))(replays.sample)
+gather = partial(jax.jit, static_argnames="n_step")(replays.gather)
 
 
-@pytest.fixture(scope="module", params=PATHS)
+@pytest.fixture(scope="module", params=[f"{path}-{kept}" for path in PATHS for kept in ("once", "whole")])
 def collected(request):
-    """Replay buffers of a run at two moments, before the ring is full and after it has wrapped."""
-    engine = started(COLLECTOR, STACKED, request.param)
+    """Replay buffers of a run at two moments, before the ring is full and after it has wrapped.
+
+    Frames are kept once or stacks whole; of frames, those that truncated steps reached are all kept.
+    """
+    path, kept = request.param.split("-")
+    env = STACKED if kept == "once" else Untold(CountingEnv(num_actions=1), 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "_ROWS_A_CUT", 1)
+        engine = started(COLLECTOR, env, path)
     moments = []
     for n in (5, 5):
         engine.advance(n, 10)
@@ -316,7 +331,16 @@ def collected(request):
     engine.close()
     assert [int(ring.filled) for _, ring in moments] == [10, 12]
     assert [int(ring.cursor) for _, ring in moments] == [10, 8]
+    assert all((replays.stack_of(replay) is not None) == (kept == "once") for replay, _ in moments)
     return moments
+
+
+def looked_up(replay: Any, ring: Any) -> tuple[Any, Any]:
+    """The observations of all rows, oldest first, and those reached, [row, env, ...]."""
+    first = (int(ring.cursor) - int(ring.filled) + np.arange(int(ring.filled))) % 12
+    drawn = replays.Draw(jnp.repeat(jnp.asarray(first), 3), jnp.tile(jnp.arange(3), len(first)))
+    batch = jax.device_get(gather(replay, drawn, 1, jnp.float32(GAMMA), ring))
+    return (x.reshape(len(first), 3, -1) for x in (batch.obs, batch.next_obs))
 
 
 def parts(stacked: Any) -> tuple[Any, Any]:
@@ -327,15 +351,16 @@ def parts(stacked: Any) -> tuple[Any, Any]:
 def test_trap_3_and_4_the_replay_holds_what_happened_in_order(collected) -> None:
     for replay, ring in collected:
         rows = (int(ring.cursor) - int(ring.filled) + np.arange(int(ring.filled))) % 12
-        replay = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], replay)
-        obs, reached = parts(replay.obs)[1], parts(replay.final_obs)[1]
+        obs, reached = (parts(x)[1] for x in looked_up(replay, ring))
+        flags = (replay.action, replay.reward, replay.terminated, replay.truncated)
+        action, reward, terminated, truncated = (np.asarray(x)[rows] for x in flags)
         good = STACKED.env.consistent(
-            *map(
-                jnp.asarray, (obs, replay.action, replay.reward, replay.terminated, replay.truncated, reached)
-            )
+            *map(jnp.asarray, (obs, action, reward, terminated, truncated, reached))
         )
-        assert bool(good.all())
-        over = (replay.terminated | replay.truncated)[:-1]
+        # Of frames kept once that which a terminated step reached is not among them: it is worth nothing.
+        known = ~terminated if replays.stack_of(replay) is not None else np.ones_like(terminated)
+        assert bool(np.asarray(good)[known].all())
+        over = (terminated | truncated)[:-1]
         np.testing.assert_array_equal(obs[1:][~over], reached[:-1][~over])
         assert np.all(obs[1:][over][:, 2] == 0)
 
@@ -348,7 +373,9 @@ def test_trap_4_and_5_samples_stay_in_their_episode_and_discount_what_they_used(
         np.testing.assert_array_equal(first[:, [0, 1, 3]], last[:, [0, 1, 3]])  # the same episode
         count, length = first[:, 2], first[:, 3]
         used = np.minimum(n, length - count)
-        np.testing.assert_array_equal(last[:, 2], count + used)
+        # Of frames kept once that which a terminated step reached is not among them: it is worth nothing.
+        known = batch.discount > 0.0 if replays.stack_of(replay) is not None else np.ones(DRAWS, bool)
+        np.testing.assert_array_equal(last[known, 2], (count + used)[known])
         ended = (count + used == length) & (length % 2 == 0)
         np.testing.assert_allclose(batch.discount, np.where(ended, 0.0, GAMMA**used), rtol=1e-6)
         total = sum(np.where(i < used, GAMMA**i * (count + 1 + i), 0.0) for i in range(n))
@@ -356,7 +383,7 @@ def test_trap_4_and_5_samples_stay_in_their_episode_and_discount_what_they_used(
         # Stacks: the older frame is of the same episode, or the first one again.
         np.testing.assert_array_equal(older[:, [0, 1, 3]], first[:, [0, 1, 3]])
         np.testing.assert_array_equal(older[:, 2], np.maximum(count - 1, 0))
-        np.testing.assert_array_equal(before[:, 2], last[:, 2] - 1)
+        np.testing.assert_array_equal(before[known, 2], last[known, 2] - 1)
         assert {bool(e) for e in ended} == {True, False}
 
 
