@@ -204,7 +204,8 @@ def test_an_absurd_learning_rate_is_said_to_be_one(name: str, path: str, tmp_pat
 def test_a_replay_too_large_is_refused_with_the_size_that_fits(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda: 10_000_000)
+    for where in ("free_bytes", "host_free_bytes"):  # neither the device nor the host can hold it
+        monkeypatch.setattr(memory, where, lambda: 10_000_000)
     huge = dataclasses.replace(DQN, buffer_size=50_000_000)
     made: list[Any] = []
     monkeypatch.setattr(HostEngine, "start", lambda self: made.append(self))
