@@ -257,7 +257,7 @@ def replay_updates(settings: dict[str, Any]) -> clock.Figures:
                 uniform = jax.random.uniform(key, (256,))
                 ask = algorithm.prioritisation(clock_now)
                 drawn, _ = replays.draw_prioritized(tree, rows, 1, ring, uniform, ask, 1)
-            batch = replays.gather(replay, drawn, 1, jnp.float32(0.99))
+            batch = replays.gather(replay, drawn, 1, jnp.float32(0.99), ring)
             if tree is not None:
                 tree = replays.reprioritise(tree, 1, drawn, batch.obs[:, 0], 0.6)
             return (tree, total + batch.obs.sum() + batch.next_obs.sum()), None
