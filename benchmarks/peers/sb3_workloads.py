@@ -211,6 +211,9 @@ class SmallCNN(BaseFeaturesExtractor):
 
 def dqn_breakout(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     """DQN with its own settings on the MinAtar package's Breakout, after 1,000 steps that are not counted."""
+    from minatar.gym import register_envs
+
+    register_envs()
 
     class Numbers(gymnasium.ObservationWrapper):
         def __init__(self) -> None:
@@ -230,6 +233,9 @@ def dqn_breakout(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
 
 def dqn_pong(dqn: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     """DQN on Pong: 8 games by ale-py, an update of 32 stacks for every 4 steps. Frames are the game's."""
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
     env = make_atari_env(
         "ALE/Pong-v5", n_envs=8, env_kwargs={"frameskip": 1, "repeat_action_probability": 0.0}
     )
