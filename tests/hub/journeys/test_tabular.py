@@ -100,6 +100,8 @@ def test_the_inspector_adds_up(lab: Any) -> None:
     driving.reach(lab, 5000)
     driving.cell(lab, 4, 4).click()
     lab.get_by_role("button", name="Show the updates of right").click()
+    # Until the answer is here the updates shown are those of the action taken last.
+    until(lab, lambda: "Q(s, right)" in told(lab, "inspector"), "the updates of right")
     text = until(
         lab, lambda: lab.get_by_test_id("arithmetic").count() and told(lab, "arithmetic"), "a backup"
     )

@@ -41,7 +41,7 @@ export function Inspector({ world, algo, state, cell, seed, seeds, onClose }: Pr
           if (!stale && it) setFound(it);
         });
       },
-      found && found.state === state && found.seed === seed ? 240 : 0,
+      found && found.state === state && found.seed === seed && (action === null || found.action === action) ? 240 : 0,
     );
     return () => {
       stale = true;
