@@ -158,8 +158,7 @@ def clear(replay: Replay, ring: Ring) -> Replay:
         replay = eqx.tree_at(lambda r: r.obs, replay, frames.clear(replay.obs, ring.cursor, ring.filled))
     if replay.tree is None:
         return replay
-    levels = jax.tree.map(jnp.zeros_like, replay.tree.levels)
-    return eqx.tree_at(lambda r: r.tree.levels, replay, levels)
+    return eqx.tree_at(lambda r: r.tree.nodes, replay, jnp.zeros_like(replay.tree.nodes))
 
 
 def _admit(tree: SumTree, ring: Ring, written: int, num_envs: int, rows: int, n_step: int) -> SumTree:
@@ -227,7 +226,7 @@ def reprioritise(
     weight = (jnp.abs(priority) + _LEAST) ** jnp.asarray(exponent, jnp.float32)
     greatest = jnp.maximum(tree.greatest, weight.max())
     tree = sum_tree.write(tree, drawn.first * num_envs + drawn.env, weight)
-    return SumTree(tree.levels, greatest)
+    return SumTree(tree.nodes, greatest, tree.sizes)
 
 
 class Found(eqx.Module):

@@ -1,5 +1,7 @@
 """Drawing one of many by weight, with weights that change: a tree of sums."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,47 +11,63 @@ FAN = 16  # nodes under a node: fewer levels, so fewer gathers and scatters, tha
 
 
 class SumTree(eqx.Module):
-    """Weights, the sums of every FAN neighbours, the sums of these, …; the last level has at most FAN nodes.
+    """Weights, the sums of every FAN neighbours, the sums of these, …; the last level has FAN nodes.
 
-    Sums are taken anew from the nodes below, strictly in order, and never adjusted: they do not drift.
+    Sums are taken anew from the nodes below, strictly in order, and never adjusted: they do not drift. All
+    levels lie in one array, one after another, so that a step of a compiled loop writes where they are: of an
+    array to each level XLA copied some.
     """
 
-    levels: tuple[Float[Array, "... node"], ...]  # each but the last of a length that FAN divides
+    nodes: Float[Array, "... node"]
     greatest: Float[Array, "..."]  # weight of items that have not been drawn yet: the largest there was
+    sizes: tuple[int, ...] = eqx.field(static=True)  # nodes of each level, every one a multiple of FAN
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Where each level begins."""
+        return (0, *itertools.accumulate(self.sizes[:-1]))
+
+    @property
+    def levels(self) -> tuple[Float[Array, "... node"], ...]:
+        """The nodes of each level, that of the items first."""
+        pairs = zip(self.starts, self.sizes, strict=True)
+        return tuple(self.nodes[..., start : start + size] for start, size in pairs)
 
 
 def init(size: int) -> SumTree:
     """For this many items, all of weight 0."""
-    levels = []
+    sizes = []
     while size > FAN:
         size = -(-size // FAN)
-        levels.append(jnp.zeros(size * FAN))
-    return SumTree((*levels, jnp.zeros(size)), jnp.ones(()))
+        sizes.append(size * FAN)
+    sizes.append(FAN)
+    return SumTree(jnp.zeros(sum(sizes)), jnp.ones(()), tuple(sizes))
 
 
 def total(tree: SumTree) -> Float[Array, ""]:
     """The sum of all weights."""
-    return _cumulative(tree.levels[-1])[-1]
+    return _cumulative(tree.nodes[-FAN:])[-1]
 
 
 def weights(tree: SumTree, index: Int[Array, " item"]) -> Float[Array, " item"]:
     """The weights of items."""
-    return tree.levels[0][index]
+    return tree.nodes[index]
 
 
 def write(tree: SumTree, index: Int[Array, " item"], weight: Float[Array, " item"]) -> SumTree:
     """The tree with the weights of some items set; where an item is named twice the larger one counts.
 
-    The larger, since scatters of the last come in no order that a GPU would keep.
+    The larger, since scatters of the last come in no order that a GPU would keep. First any of them is set,
+    and no zero: the order in which weights are read and written must be clear to XLA, lest it copies all.
     """
-    cleared = tree.levels[0].at[index].set(0.0, mode="promise_in_bounds")
-    levels = [cleared.at[index].max(weight, mode="promise_in_bounds")]
-    for level in tree.levels[1:]:
+    nodes = tree.nodes.at[index].set(weight, mode="promise_in_bounds")
+    nodes = nodes.at[index].max(weight, mode="promise_in_bounds")
+    for start, above in itertools.pairwise(tree.starts):
+        children = nodes.reshape(-1, FAN)[start // FAN + index // FAN]
         index = index // FAN
-        children = levels[-1].reshape(-1, FAN)[index]
         sums = _cumulative(children)[:, -1]
-        levels.append(level.at[index].set(sums, mode="promise_in_bounds"))
-    return SumTree(tuple(levels), tree.greatest)
+        nodes = nodes.at[above + index].set(sums, mode="promise_in_bounds")
+    return SumTree(nodes, tree.greatest, tree.sizes)
 
 
 def draw(tree: SumTree, uniform: Float[Array, " item"]) -> Int[Array, " item"]:
@@ -57,12 +75,9 @@ def draw(tree: SumTree, uniform: Float[Array, " item"]) -> Int[Array, " item"]:
 
     An item of weight 0 is never drawn, unless all are.
     """
-    top = _cumulative(tree.levels[-1])
-    rest = uniform * top[-1]
-    nodes = jnp.broadcast_to(tree.levels[-1], (*uniform.shape, tree.levels[-1].shape[0]))
-    index, rest = _among(nodes, rest)
-    for level in reversed(tree.levels[:-1]):
-        child, rest = _among(level.reshape(-1, FAN)[index], rest)
+    index, rest = jnp.zeros(uniform.shape, jnp.int32), uniform * total(tree)
+    for start in reversed(tree.starts):
+        child, rest = _among(tree.nodes.reshape(-1, FAN)[start // FAN + index], rest)
         index = index * FAN + child
     return index
 

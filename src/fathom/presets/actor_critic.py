@@ -43,6 +43,23 @@ PRESETS = (
         expected="93.3 on seeds 1000 to 1009, 95 % interval 92.7 to 93.6",
     ),
     Preset(
+        name="sac-lunarlander-continuous",
+        algorithm="sac",
+        env="LunarLanderContinuous-v3",
+        steps=300_000,
+        settings={
+            "learning_rate": 7e-4,
+            "buffer_size": 300_000,
+            "batch_size": 128,
+            "learning_starts": 5_000,
+            "tau": 0.01,
+            "hidden": (128, 128),
+        },
+        source="near the SB3 Zoo's settings for this task, with narrower networks",
+        expected="not measured",
+        backend="gymnasium",
+    ),
+    Preset(
         name="td3-pendulum",
         algorithm="td3",
         env="Pendulum-v1",

@@ -397,8 +397,9 @@ def learn_from_batch(
     learner, metrics, priority = algorithm.update(learner, batch, key, now)
     tree, prioritisation = replay.tree, algorithm.prioritisation(clock)
     if prioritisation is not None and tree is not None and priority is not None:
-        if isinstance(replay.obs, replays.Frames):  # what does not count is not worth drawing again
-            priority = jnp.where(batch.weight > 0.0, priority, 0.0)
+        # What does not count is not worth drawing again. And, the weight being read from the tree, it is
+        # written after that: were the order open, XLA would copy the whole of it at every step.
+        priority = jnp.where(batch.weight > 0.0, priority, 0.0)
         num_envs = replay.reward.shape[1]
         tree = replays.reprioritise(tree, num_envs, drawn, priority, prioritisation.exponent)
     return (learner, tree), metrics
