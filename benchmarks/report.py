@@ -116,7 +116,7 @@ def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) 
         digits = 1 if row["mean"] is None or abs(row["mean"]) >= 10 else 3
         lines.append(
             [
-                f"{row['algorithm'].upper()}, {row['env']}",
+                row.get("preset") or f"{row['algorithm'].upper()}, {row['env']}",
                 f"{row['steps']:,}",
                 str(row["seeds"]),
                 "failed" if row["mean"] is None else f"{row['mean']:.{digits}f}",
@@ -132,9 +132,9 @@ def learning_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) 
     return "\n".join(
         [
             "## Learning\n",
-            "`fathom train` with the automatic preset. A seed's return is the mean raw return of its greedy "
-            "policy over at least 100 episodes; the interval is of the mean over seeds. What others "
-            "published is often one tuned run.\n",
+            "`fathom train` with the automatic preset, or the one named. A seed's return is the mean raw "
+            "return of its greedy policy over at least 100 episodes; the interval is of the mean over seeds. "
+            "What others published is often one tuned run.\n",
             table([*header, "published", "date"], lines),
         ]
     )

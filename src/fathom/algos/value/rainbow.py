@@ -25,7 +25,7 @@ class Rainbow(EpsilonGreedyValues):
        (N P(i))^−β, β rising to 1                                                       (Schaul et al. 2016)
     2. a* = argmax_a Σ_i z_i p_i(s_{t+n}, a; θ), the online weights choose              (double)
     3. m = Φ of the target weights' distribution at a*, shrunk by γ^n and moved by
-       R^(n) = Σ_k γ^k r_{t+k}                                       (distributional, multi-step; Eq. 3)
+       R^(n) = Σ_k γ^k r_{t+k}                                               (distributional, multi-step)
     4. p_i(s, a) = softmax of v_i(s) + a_i(s, a) − mean_a' a_i(s, a'), over noisy layers
     5. gradient step on the weighted KL divergence of p(s_t, a_t; θ) from m
 
