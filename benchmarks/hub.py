@@ -275,7 +275,7 @@ def watch_figures() -> dict[str, float]:
         agent.learn(1)
         watching = Watching(agent, show=False) if watched else None
         began = time.perf_counter()
-        agent.learn(1_000_000, listeners=[watching] if watching else [], chunk_seconds=0.1)
+        agent.learn(300_000, listeners=[watching] if watching else [], chunk_seconds=0.1)
         seconds[watched].append(time.perf_counter() - began)
         if watching:
             watching.close()

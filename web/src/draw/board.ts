@@ -132,7 +132,8 @@ const MASKS = 24;
 
 /** Opaque where cells are, at the canvas's own resolution; made once for each size and kept. */
 function maskOf(c: CanvasRenderingContext2D, width: number, height: number, rows: number, cols: number, gap: number, radius: number): HTMLCanvasElement {
-  const { width: w, height: h } = c.canvas;
+  const ratio = c.getTransform().a;
+  const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
   const key = `${w} ${h} ${rows} ${cols} ${gap} ${radius}`;
   let mask = masks.get(key);
   if (!mask) {
@@ -158,7 +159,7 @@ function roundRect(c: CanvasRenderingContext2D, x: number, y: number, w: number,
 
 const FONT = 'Inter, "SF Pro Text", "Segoe UI", system-ui, sans-serif';
 
-/** Paint a board over a canvas of `width` by `height` CSS pixels. */
+/** Paint a board over `width` by `height` CSS pixels: the whole canvas, or what it is clipped to. */
 export function drawBoard(
   c: CanvasRenderingContext2D,
   width: number,
