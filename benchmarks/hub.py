@@ -1,7 +1,7 @@
 """The live page: how soon, how smoothly, how faithfully, and what it costs the training.
 
     python benchmarks/hub.py                    # all, about 10 minutes; the browser's part needs playwright
-    python benchmarks/hub.py --minutes 60       # memory over an hour's stream
+    python benchmarks/hub.py --only browser --minutes 60        # memory over an hour's stream
     python benchmarks/hub.py --only server      # of server, browser, watch, size
 
 A server of its own, trainers and all, on this machine; a websocket client, and Debian's Chromium under
@@ -13,7 +13,6 @@ import contextlib
 import gzip
 import json
 import os
-import platform
 import random
 import shutil
 import statistics
@@ -22,10 +21,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from speed import machine
 
 from fathom.hub import messages
 
@@ -33,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 STATIC = HERE.parent / "src" / "fathom" / "hub" / "static"
 GRID = {"algo": "q_learning", "env": "Grid5x5-v0", "seeds": 10}
 PACE = 2000.0  # steps of each seed a second
+FILLING = 5.0  # minutes until snapshots have filled their room
 
 # figure -> what is aimed at, and whether less is better
 AIMS = {
@@ -145,6 +147,30 @@ class Client:
                 self._news.notify_all()
 
 
+def memory(server: Server, minutes: float, heap: Callable[[], float] | None) -> dict[str, Any]:
+    """What grows while a run is streamed; snapshots of the past fill their room in the first minutes."""
+
+    def sample() -> list[float]:
+        trainer = max(server.trainers(), key=resident)
+        return [resident(server.process.pid), resident(trainer), heap() if heap else 0.0]
+
+    names = ("server", "trainer", "page's heap")[: 3 if heap else 2]
+    filling = min(FILLING, minutes / 2)
+    samples = [sample()]
+    began = time.monotonic()
+    at = [0.0]
+    while (time.monotonic() - began) / 60 < minutes:
+        time.sleep(min(15.0, 6 * minutes))
+        samples.append(sample())
+        at.append((time.monotonic() - began) / 60)
+    first = next(i for i, minute in enumerate(at) if minute >= filling)
+    found: dict[str, Any] = {"minutes of streaming": at[-1]}
+    for k, name in enumerate(names):
+        found[f"growth of the {name}, MiB"] = samples[-1][k] - samples[first][k]
+        found[f"{name} in the first {filling:g} minutes, MiB"] = samples[first][k] - samples[0][k]
+    return found
+
+
 def quantile(values: list[float], q: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
@@ -180,15 +206,8 @@ def server_figures(server: Server, minutes: float, updates: int) -> dict[str, fl
     found["slider to frame, p99, ms"] = quantile(waits, 0.99)
     found["compilations by sliders"] = server.compilations() - compiled
 
-    before = resident(server.process.pid), resident(max(server.trainers(), key=resident))
-    end = time.monotonic() + 60 * minutes
-    while time.monotonic() < end:
-        page.frames.clear()
-        time.sleep(1)
-    after = resident(server.process.pid), resident(max(server.trainers(), key=resident))
-    found["minutes of streaming"] = minutes
-    found["growth of the server, MiB"] = after[0] - before[0]
-    found["growth of the trainer, MiB"] = after[1] - before[1]
+    if minutes:
+        found |= memory(server, minutes, None)
 
     page.ask(messages.Pause)
     page.ask(messages.Open, **GRID)
@@ -257,9 +276,7 @@ def browser_figures(server: Server, minutes: float) -> dict[str, float]:
         found["paint, p50, ms"] = statistics.median(paints)
         found["paint, p95, ms"] = quantile(paints, 0.95)
         heap = "(globalThis.gc && gc(), performance.memory.usedJSHeapSize / 2**20)"
-        before = page.evaluate(heap)
-        time.sleep(60 * minutes)
-        found["growth of the page's heap, MiB"] = page.evaluate(heap) - before
+        found |= memory(server, minutes, lambda: page.evaluate(heap))
     return found
 
 
@@ -315,7 +332,9 @@ def main() -> None:
                     found |= browser_figures(server, given.minutes)
                     print(json.dumps(found), file=sys.stderr, flush=True)
                 if "server" in given.only:
-                    found |= server_figures(server, given.minutes, given.updates)
+                    # A page that is looked at shows memory best.
+                    without = given.minutes if "browser" not in given.only else 0.0
+                    found |= server_figures(server, without, given.updates)
             finally:
                 server.close()
         if "watch" in given.only:
@@ -323,9 +342,12 @@ def main() -> None:
         if "size" in given.only:
             found |= size_figures()
     told = {
-        "date": datetime.now().isoformat(timespec="minutes"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "format": 1,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "machine": machine(),
+        "load": os.getloadavg()[0],
         "figures": found,
+        "aims": {name: aim for name, aim in AIMS.items() if name in found},
     }
     out = HERE / "results" / f"hub-{datetime.now():%Y-%m-%d-%H%M}.json"
     out.write_text(json.dumps(told, indent=2) + "\n")

@@ -58,6 +58,8 @@ ROWS = (
     Row("pqn", "CartPole-v1", 500_000, 490.0),
     # 0.99 with the treasure, 0 at most without: all three seeds must find it.
     Row("bootstrapped_dqn", "DeepSea20-v0", 200_000, 0.98, seeds=3),
+    Row("pqn", "MinAtar/Breakout-v1", 5_000_000, seeds=3),
+    Row("dqn", "MinAtar/Breakout-v1", 5_000_000, seeds=2),
     Row("ppo", "Pendulum-v1", 100_000, -175.0, "−172", "SB3 Zoo, 750 episodes of one run"),
     Row("sac", "Pendulum-v1", 20_000, -165.0, "−157", "SB3 Zoo, 750 episodes of one run"),
     Row("td3", "Pendulum-v1", 20_000, -165.0, "−152", "SB3 Zoo, 750 episodes of one run"),

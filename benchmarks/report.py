@@ -222,6 +222,53 @@ def bandits_section(record: Mapping[str, Any]) -> str:
     )
 
 
+def hub_section(found: Mapping[str, tuple[float, dict[str, Any]]]) -> str:
+    """What hub.py measured of the live page, each figure as it was measured last."""
+    rows = []
+    for name, (value, record) in found.items():
+        limit, below = record["aims"].get(name, (None, True))
+        met = None if limit is None else (value <= limit if below else value >= limit)
+        aim = "" if limit is None else f"{'≤' if below else '≥'} {limit:g}"
+        rows.append([name, f"{value:,.2f}", aim, VERDICTS[met], record["date"][:10]])
+    return "\n".join(
+        [
+            "## The live page\n",
+            "Ten seeds of Q-learning on a 5 × 5 grid at 2,000 steps a second each; server, trainer and "
+            "browser (Chromium, drawing without a GPU) share the machine. Growth is what came after the "
+            "first minutes, in which snapshots of the past fill their room.\n",
+            table(["figure", "value", "target", "met", "date"], rows),
+        ]
+    )
+
+
+def episodes_section(rows: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """What episodes.py measured: DQN on CartPole by episodes, for the preset tuned to it and tutorials'."""
+    lines = [
+        [
+            row["preset"],
+            str(episodes),
+            f"{statistics.fmean(returns):.0f}",
+            f"{min(returns):.0f}",
+            f"{solved} of {row['seeds']}",
+            f"{statistics.median(steps):,.0f}",
+            record["date"][:10],
+        ]
+        for row, record in rows.values()
+        for episodes, returns, solved, steps in zip(
+            row["after"], row["returns"], row["solved"], row["steps"], strict=True
+        )
+    ]
+    header = ["preset", "episodes", "mean return", "worst seed", "seeds at 475", "steps, median", "date"]
+    return "\n".join(
+        [
+            "## CartPole in 300 episodes?\n",
+            "DQN judged after so many episodes of training, exploration included: the greedy policy over 100 "
+            "episodes, each seed by itself.\n",
+            table(header, lines),
+        ]
+    )
+
+
 def report(results: Path) -> str:
     """The whole page."""
     newest = {
@@ -244,6 +291,18 @@ def report(results: Path) -> str:
         parts.append(learning_section(learned))
     if tables:
         parts.append(tabular_section(tables))
+    counted = {
+        row["preset"]: (row, record) for record in records(results, "episodes") for row in record["rows"]
+    }
+    if counted:
+        parts.append(episodes_section(counted))
+    live = {
+        name: (value, record)
+        for record in records(results, "hub")
+        for name, value in record["figures"].items()
+    }
+    if live:
+        parts.append(hub_section(live))
     for kind, section in (("mdp", exact_section), ("bandits", bandits_section)):
         *_, newest_record = [None, *records(results, kind)]
         if newest_record is not None:

@@ -58,6 +58,13 @@ def solved(seconds: Sequence[float | None], steps: Sequence[int], spent: float, 
     }
 
 
+def stretches(settings: dict[str, Any]) -> tuple[int, int]:
+    """Steps to train, a multiple of those between evaluations; and these."""
+    steps = settings["steps"]
+    every = min(settings["every"], steps)
+    return max(1, round(steps / every)) * every, every
+
+
 def curve(returns: Sequence[Sequence[float]], steps: int, every: int, seconds: float) -> Figures:
     """Greedy returns of each seed every `every` steps; `seconds` of training of all seeds together."""
     return {

@@ -300,8 +300,7 @@ def cheetah(name: str, settings: dict[str, Any]) -> clock.Figures:
     import fathom
     from fathom import Agent
 
-    steps, curves, seconds = settings["steps"], [], 0.0
-    every = min(settings["every"], steps)
+    (steps, every), curves, seconds = clock.stretches(settings), [], 0.0
     first = settings.get("seed", 0)
     for seed in range(first, first + settings.get("seeds", 1)):
         agent = Agent(getattr(fathom, name)(learning_starts=1_000), "HalfCheetah-v5", seeds=1, seed=seed)

@@ -268,8 +268,7 @@ def pendulum_rate(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figur
 
 def cheetah_curve(algorithm: Algorithm, settings: dict[str, Any]) -> clock.Figures:
     """HalfCheetah, an update every step from 1,000 steps on: greedy returns on the way, and the rate."""
-    steps, curves, seconds = settings["steps"], [], 0.0
-    every = min(settings["every"], steps)
+    (steps, every), curves, seconds = clock.stretches(settings), [], 0.0
     first = settings.get("seed", 0)
     for seed in range(first, first + settings.get("seeds", 1)):
         curve = Curve("HalfCheetah-v5", every, settings.get("episodes", 10), seed)
