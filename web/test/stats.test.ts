@@ -26,4 +26,5 @@ test("ticks are round and within", () => {
   assert.deepEqual(niceTicks(0, 1, 5).map((t) => Number(t.toFixed(6))), [0, 0.2, 0.4, 0.6, 0.8, 1]);
   assert.deepEqual(niceTicks(-30, 10, 4), [-30, -20, -10, 0, 10]);
   assert.deepEqual(niceTicks(3, 3), [3]);
+  assert.deepEqual(niceTicks(0, 61_000, 3), [0, 20_000, 40_000, 60_000]);
 });

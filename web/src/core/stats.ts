@@ -45,8 +45,9 @@ export function niceTicks(low: number, high: number, about = 5): number[] {
   if (!(high > low)) return [low];
   const raw = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw) ?? 10 * power;
+  // The one nearest in ratio, by the geometric means of 1, 2, 5 and 10.
+  const step = power * (raw < Math.SQRT2 * power ? 1 : raw < Math.sqrt(10) * power ? 2 : raw < Math.sqrt(50) * power ? 5 : 10);
   const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) ticks.push(k * step);
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) ticks.push(k * step + 0); // no −0
   return ticks;
 }
