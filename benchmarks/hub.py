@@ -1,8 +1,8 @@
 """The live page: how soon, how smoothly, how faithfully, and what it costs the training.
 
-    python benchmarks/hub.py                    # all, about 10 minutes; the browser's part needs playwright
-    python benchmarks/hub.py --only browser --minutes 60        # memory over an hour's stream
-    python benchmarks/hub.py --only server      # of server, browser, watch, size
+    python benchmarks/hub.py                    # all, about 15 minutes; the browser's parts need playwright
+    python benchmarks/hub.py --only memory --minutes 60         # an hour's stream
+    python benchmarks/hub.py --only server      # of server, browser, memory, watch, size
 
 A server of its own, trainers and all, on this machine; a websocket client, and Debian's Chromium under
 Playwright, look at it. Raw figures go to `benchmarks/results/hub-<date>.json`. Run it on a quiet machine.
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -147,27 +147,25 @@ class Client:
                 self._news.notify_all()
 
 
-def memory(server: Server, minutes: float, heap: Callable[[], float] | None) -> dict[str, Any]:
+def memory_figures(server: Server, minutes: float) -> dict[str, Any]:
     """What grows while a run is streamed; snapshots of the past fill their room in the first minutes."""
+    with streaming(server) as page:
 
-    def sample() -> list[float]:
-        trainer = max(server.trainers(), key=resident)
-        return [resident(server.process.pid), resident(trainer), heap() if heap else 0.0]
+        def sample() -> list[float]:
+            heap = "(globalThis.gc && gc(), performance.memory.usedJSHeapSize / 2**20)"
+            trainer = max(server.trainers(), key=resident)
+            return [resident(server.process.pid), resident(trainer), page.evaluate(heap)]
 
-    names = ("server", "trainer", "page's heap")[: 3 if heap else 2]
-    filling = min(FILLING, minutes / 2)
-    samples = [sample()]
-    began = time.monotonic()
-    at = [0.0]
-    while (time.monotonic() - began) / 60 < minutes:
-        time.sleep(min(15.0, 6 * minutes))
-        samples.append(sample())
-        at.append((time.monotonic() - began) / 60)
-    first = next(i for i, minute in enumerate(at) if minute >= filling)
-    found: dict[str, Any] = {"minutes of streaming": at[-1]}
-    for k, name in enumerate(names):
+        began, at, samples = time.monotonic(), [0.0], [sample()]
+        while at[-1] < minutes:
+            time.sleep(min(15.0, 6 * minutes))
+            samples.append(sample())
+            at.append((time.monotonic() - began) / 60)
+    first = next(i for i, minute in enumerate(at) if minute >= min(FILLING, minutes / 2))
+    found: dict[str, Any] = {"minutes of streaming": at[-1], "minutes before growth is looked at": at[first]}
+    for k, name in enumerate(("server", "trainer", "page's heap")):
         found[f"growth of the {name}, MiB"] = samples[-1][k] - samples[first][k]
-        found[f"{name} in the first {filling:g} minutes, MiB"] = samples[first][k] - samples[0][k]
+        found[f"growth of the {name} before, MiB"] = samples[first][k] - samples[0][k]
     return found
 
 
@@ -176,8 +174,8 @@ def quantile(values: list[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def server_figures(server: Server, minutes: float, updates: int) -> dict[str, float]:
-    """What a websocket sees: pace, sliders, forks, seeking, memory."""
+def server_figures(server: Server, updates: int) -> dict[str, float]:
+    """What a websocket sees: pace, sliders, forks, seeking."""
     found: dict[str, float] = {}
     page = Client(server)
     page.ask(messages.Open, **GRID)
@@ -205,9 +203,6 @@ def server_figures(server: Server, minutes: float, updates: int) -> dict[str, fl
     found["slider to frame, p50, ms"] = statistics.median(waits)
     found["slider to frame, p99, ms"] = quantile(waits, 0.99)
     found["compilations by sliders"] = server.compilations() - compiled
-
-    if minutes:
-        found |= memory(server, minutes, None)
 
     page.ask(messages.Pause)
     page.ask(messages.Open, **GRID)
@@ -254,9 +249,9 @@ def browser() -> Iterator[Any]:
         made.close()
 
 
-def browser_figures(server: Server, minutes: float) -> dict[str, float]:
-    """What a user sees: the first frame, painting, the page's memory."""
-    found: dict[str, float] = {}
+@contextlib.contextmanager
+def streaming(server: Server, found: dict[str, float] | None = None) -> Iterator[Any]:
+    """The tabular lab in a browser, at full pace; `found` is told how soon its first frame came."""
     with browser() as chromium:
         page = chromium.new_page(viewport={"width": 1440, "height": 900})
         began = time.perf_counter()
@@ -264,24 +259,50 @@ def browser_figures(server: Server, minutes: float) -> dict[str, float]:
         # The page's policy lets no script of ours wait in it.
         while not page.evaluate("globalThis.fathomMeter ? fathomMeter.frames : 0"):
             time.sleep(0.005)
-        found["page to first frame, s"] = time.perf_counter() - began
+        if found is not None:
+            found["page to first frame, s"] = time.perf_counter() - began
         page.locator(".speed input").fill("89")  # of 100 stops: 2,100 steps a second
         if "Play" in page.get_by_test_id("play").inner_text():
             page.get_by_test_id("play").click()
         time.sleep(5)
+        yield page
+
+
+def browser_figures(server: Server) -> dict[str, float]:
+    """What a user sees: the first frame, and painting."""
+    found: dict[str, float] = {}
+    with streaming(server, found) as page:
         page.evaluate("fathomMeter.paintMs.length = 0")
         time.sleep(10)
         paints = page.evaluate("fathomMeter.paintMs")
         found["frames painted a second"] = len(paints) / 10
         found["paint, p50, ms"] = statistics.median(paints)
         found["paint, p95, ms"] = quantile(paints, 0.95)
-        heap = "(globalThis.gc && gc(), performance.memory.usedJSHeapSize / 2**20)"
-        found |= memory(server, minutes, lambda: page.evaluate(heap))
     return found
 
 
+class Stopwatch:
+    """A listener that notes when each chunk of a run was over."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[int, float]] = []
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """Nothing is noted."""
+
+    def chunk(self, report: Any) -> None:
+        """Note it."""
+        self.marks.append((report.update, time.perf_counter()))
+
+    def seconds(self) -> float:
+        """Of a thousand updates, once a fifth of the run is over: the server has started, all is compiled."""
+        last, end = self.marks[-1]
+        first, began = next(mark for mark in self.marks if mark[0] >= last / 5)
+        return 1e3 * (end - began) / (last - first)
+
+
 def watch_figures() -> dict[str, float]:
-    """What being watched at 10 Hz costs a run: the same steps without and with a page, by turns."""
+    """What being watched at 10 Hz costs a run: the same updates without and with a server, by turns."""
     from fathom.agent import Agent
     from fathom.hub.watching import Watching
 
@@ -289,18 +310,17 @@ def watch_figures() -> dict[str, float]:
     for turn in range(8):
         watched = turn % 2 == 1
         agent = Agent("ppo", "CartPole-v1", seeds=4)
-        agent.learn(1)
-        watching = Watching(agent, show=False) if watched else None
-        began = time.perf_counter()
-        agent.learn(300_000, listeners=[watching] if watching else [], chunk_seconds=0.1)
-        seconds[watched].append(time.perf_counter() - began)
+        watching, stopwatch = Watching(agent, show=False) if watched else None, Stopwatch()
+        listeners = [watching, stopwatch] if watching else [stopwatch]
+        agent.learn(300_000, listeners=listeners, chunk_seconds=0.1)
+        seconds[watched].append(stopwatch.seconds())
         if watching:
             watching.close()
         agent.close()
-    alone, seen = statistics.median(seconds[False][1:]), statistics.median(seconds[True][1:])
+    alone, seen = statistics.median(seconds[False]), statistics.median(seconds[True])
     return {
-        "seconds alone": alone,
-        "seconds watched": seen,
+        "seconds of 1,000 updates alone": alone,
+        "seconds of 1,000 updates watched": seen,
         "slowed by being watched, %": 100 * (seen / alone - 1),
     }
 
@@ -317,24 +337,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ("server", "browser", "watch", "size")
+    parts = ("browser", "server", "memory", "watch", "size")
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
-    parser.add_argument("--minutes", type=float, default=3.0, help="of streaming while memory is looked at")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of streaming while memory is looked at")
     parser.add_argument("--updates", type=int, default=1_000_000, help="of the run that is rewound")
     given = parser.parse_args()
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        if {"server", "browser"} & set(given.only):
+        if {"server", "browser", "memory"} & set(given.only):
             server = Server(Path(folder) / "log")
             time.sleep(20)  # the trainer that waits for a page gets warm
             try:
                 if "browser" in given.only:
-                    found |= browser_figures(server, given.minutes)
-                    print(json.dumps(found), file=sys.stderr, flush=True)
+                    found |= browser_figures(server)
                 if "server" in given.only:
-                    # A page that is looked at shows memory best.
-                    without = given.minutes if "browser" not in given.only else 0.0
-                    found |= server_figures(server, without, given.updates)
+                    found |= server_figures(server, given.updates)
+                if "memory" in given.only:
+                    found |= memory_figures(server, given.minutes)
             finally:
                 server.close()
         if "watch" in given.only:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import time
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -20,10 +21,9 @@ from fathom.envs.base import Env
 from fathom.envs.host import HostEnv
 from fathom.envs.scene import Circle, Line, Polygon, Scene, Text, Tiles
 from fathom.hub import messages
-from fathom.hub.lab import copied
 from fathom.hub.messages import Shape, Tensor
 from fathom.runs.watch import renderable
-from fathom.train.engine import clock_at
+from fathom.train import loop
 
 SLOTS = 9  # policies on stage at most
 PICTURES = 20.0  # a second, of environments that draw themselves
@@ -97,10 +97,11 @@ class Stage:
 
         Not while the engine is at work.
         """
-        lab = self._lab
-        learner = self._of_seed(lab.carry().seeds.learner)
+        lab, carry = self._lab, self._lab.carry()
         self._algorithm = lab.engine.algorithm
-        self._present, self._clock = copied((learner, clock_at(lab.engine, lab.horizon)))
+        self._present, self._clock = _taken(
+            carry.seeds.learner, carry.shared, np.int32(lab.horizon), lab.engine.plan, lab.engine.batched
+        )
         self._slots[0].u = lab.line.u
 
     def tick(self, now: float) -> bool:
@@ -194,8 +195,10 @@ class Stage:
                 slot.obs = self._host.reset(slot.episode)
             else:
                 slot.state, slot.obs = self._reset(slot.episode)
-        key = numbered(named(self._key, f"act{index}"), jnp.int32(slot.made))
-        action, slot.memory, values = _act(self._algorithm, learner, slot.memory, slot.obs, key, self._clock)
+        made = np.int32(slot.made)
+        action, slot.memory, values, key = _act(
+            self._algorithm, learner, slot.memory, slot.obs, self._key, index, made, self._clock
+        )
         slot.made += 1
         if index == 0 and self._forced is not None:
             action = jnp.asarray(self._forced)
@@ -270,11 +273,30 @@ def _move(env: Env, state: PyTree, action: PyTree, key: Any) -> tuple[PyTree, Py
     return state, step.obs, step.reward, step.terminated | step.truncated
 
 
-@jax.jit
+@partial(jax.jit, static_argnames=("plan", "batched"))
+def _taken(
+    learner: PyTree, shared: loop.Shared, horizon: Any, plan: loop.Plan, batched: bool
+) -> tuple[PyTree, Clock]:
+    """A copy of the first seed's learner, and the clock. One program: leaf by leaf it took milliseconds."""
+    one = jax.tree.map(lambda x: jnp.copy(x[0] if batched else x), learner)
+    return one, jax.tree.map(jnp.copy, loop.clock_of(shared, horizon, plan))
+
+
+@partial(jax.jit, static_argnames=("slot",))
 def _act(
-    algorithm: Algorithm, learner: PyTree, memory: PyTree | None, obs: PyTree, key: Any, clock: Clock
-) -> tuple[PyTree, PyTree, Any]:
-    """The action in one environment of the policy that is evaluated, and what it takes things to be worth."""
+    algorithm: Algorithm,
+    learner: PyTree,
+    memory: PyTree | None,
+    obs: PyTree,
+    root: Any,
+    slot: int,
+    made: Any,
+    clock: Clock,
+) -> tuple[PyTree, PyTree, Any, Any]:
+    """The action in one environment of the policy that is evaluated, what it takes things to be worth, and
+    the key of this step.
+    """
+    key = numbered(named(root, f"act{slot}"), made)
     batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)
     if memory is None:
         memory = algorithm.init_memory(learner, 1)
@@ -284,7 +306,7 @@ def _act(
         values = algorithm.action_values(learner, batch)[0]
     elif isinstance(algorithm, StateValues):
         values = algorithm.state_values(learner, batch)[0]
-    return jax.tree.map(lambda x: x[0], action), memory, values
+    return jax.tree.map(lambda x: x[0], action), memory, values, key
 
 
 def _innermost(env: Any) -> Any:

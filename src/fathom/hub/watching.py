@@ -33,6 +33,7 @@ from fathom.hub.trainer import SHOWN, read_requests
 from fathom.train.report import Report
 
 HZ = 10.0  # looks at the run in a second: what training is slowed by
+UNHURRIED = 0.5  # seconds between looks of the coach, and between policies taken up by the stage
 CAN = ("play", "pause", "set", "sub", "unsub", "ping")
 
 _REFUSED = (
@@ -67,12 +68,16 @@ class Watching:
         self._speed = 0.0
         self._stage: Stage | None = None
         self._coach: Coach | None = None
+        # Chunks that the coach has not been told of, with their first updates.
+        self._unheard: list[tuple[int, Report]] = []
+        self._heard = self._taken = 0.0
 
     def phase(self, name: str, detail: str = "") -> None:
         """Tell the page where the run is."""
         if name == "train":
             self._begin()
         elif self._told:
+            self._advise()
             self._event("milestone", f"{name} {detail}".strip(), {"name": name})
 
     def chunk(self, report: Report) -> bool | None:
@@ -196,15 +201,26 @@ class Watching:
             return
         first, self._shown = self._shown, report.update
         if self._coach is not None:
-            settings_now = vars(self._agent.algorithm)
-            for found in self._coach.note(first, report.update, report.sums, report.counts, settings_now):
-                self._event("finding", found.text, vars(found))
+            self._unheard.append((first, report))
+            if time.monotonic() - self._heard >= UNHURRIED:
+                self._advise()
         sums = {name: Tensor.of(np.atleast_1d(value)) for name, value in report.sums.items()}
         counts = {name: Tensor.of(np.atleast_1d(value)) for name, value in report.counts.items()}
         if report.update > first:
             self._out.numbered(
                 messages.Series, branch=0, u0=first, du=report.update - first, sums=sums, counts=counts
             )
+
+    def _advise(self) -> None:
+        """Tell the coach of several chunks at once: its rules take longer than a chunk's other messages."""
+        if self._coach is None or not self._unheard:
+            return
+        start, end = self._unheard[0][0], self._unheard[-1][1].update
+        sums = _total([report.sums for _, report in self._unheard])
+        counts = _total([report.counts for _, report in self._unheard])
+        self._unheard, self._heard = [], time.monotonic()
+        for found in self._coach.note(start, end, sums, counts, vars(self._agent.algorithm)):
+            self._event("finding", found.text, vars(found))
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -224,11 +240,22 @@ class Watching:
                 if name in shown and channel in self._channels:
                     arrays[name] = Tensor.of(shown[name], kind)
         elif self._stage is not None and "view" in self._channels:
-            self._stage.take()
+            if now - self._taken >= UNHURRIED:
+                self._taken = now
+                self._stage.take()
             self._stage.tick(now)
             arrays, picture = self._stage.frame()
         u = engine.update
         self._out.latest(Frame(0, u, u, told, self._playing, self._speed, arrays, picture))
+
+
+def _total(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sum of each name over the parts that have it."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            found[name] = found[name] + value if name in found else value
+    return found
 
 
 class _Source:

@@ -105,7 +105,7 @@ PRESETS = (
             "hidden": (128,),
         },
         source="near what the paper's authors have for these games, for half as many steps",
-        expected="not measured",
+        expected="26.4 on seed 1000 alone",
         kind="paper",
     ),
     Preset(
