@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from learning import ROWS
 from speed import GROUPS, HERE, format_number, format_target
 
 INTRODUCTION = """\
@@ -276,8 +277,12 @@ def report(results: Path) -> str:
         for record in records(results, "speed")
         for name, group in record["groups"].items()
     }
+    asked = {row.name for row in ROWS}  # of a row that was dropped the settings are others by now
     learned = {
-        row["name"]: (row, record) for record in records(results, "learning") for row in record["rows"]
+        row["name"]: (row, record)
+        for record in records(results, "learning")
+        for row in record["rows"]
+        if row["name"] in asked
     }
     tables = {
         f"{row['algorithm']}/{row['env']}": (row, record)
