@@ -78,7 +78,7 @@ PRESETS = (
             "sde_steps": 4,
             "log_std": -1.0,
         },
-        source="near the SB3 Zoo's settings for this task; a score compared, -169.2 on seeds 200 to 204",
+        source="near the SB3 Zoo's settings for this task; some fifteen compared, -169.2 on seeds 200 to 204",
         expected="-173.2 on seeds 1000 to 1009, 95 % interval -182.4 to -165.9",
     ),
     Preset(
