@@ -56,8 +56,9 @@ ROWS = (
     Row("c51", "CartPole-v1", 50_000, 475.0, "481.2 ± 20.5 at 500k", "CleanRL, 3 seeds"),
     Row("qr_dqn", "CartPole-v1", 50_000, 400.0, "386 ± 64", "SB3-contrib documentation, 5 seeds"),
     Row("pqn", "CartPole-v1", 500_000, 490.0),
-    # 0.99 with the treasure, 0 at most without: all three seeds must find it.
-    Row("bootstrapped_dqn", "DeepSea20-v0", 200_000, 0.98, seeds=3),
+    # 0.99 with the treasure, 0 at most without: nine of ten seeds must find it. 10,000 dives, or 3,000.
+    Row("bootstrapped_dqn", "DeepSea20-v0", 60_000, 0.89),
+    Row("dqn", "DeepSea20-v0", 200_000),
     Row("pqn", "MinAtar/Breakout-v1", 5_000_000, seeds=3),
     Row("dqn", "MinAtar/Breakout-v1", 5_000_000, seeds=2),
     Row("ppo", "Pendulum-v1", 100_000, -175.0, "−172", "SB3 Zoo, 750 episodes of one run"),

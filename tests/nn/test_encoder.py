@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,3 +122,27 @@ def test_the_mask_is_told_and_never_a_feature():
     assert action_mask(inner) is None
     assert action_mask(MaskedObs(inner, masks[1])) is masks[1]
     assert encoder.mlp.layers[0].weight.shape[0] == spaces.flat_size(space)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_integers_are_read_as_the_one_hot_vectors_that_they_stand_for(layer_norm, masked):
+    integers = Discrete(7, start=-2)
+    space = Masked(integers, 3) if masked else integers
+    encoder = Encoder.init(KEY, space, (5, 4), "tanh", layer_norm)
+    at = jnp.array([[-2, 4, 0], [3, -3, 5]])  # -3 and 5 lie outside: all zeros
+    obs = MaskedObs(at, jnp.ones((2, 3, 3), bool)) if masked else at
+
+    def read(mlp):
+        return eqx.tree_at(lambda e: e.mlp, encoder, mlp)(obs)
+
+    def product(mlp):
+        return mlp(jax.nn.one_hot(at + 2, 7))
+
+    def all_of(f):
+        change = jax.tree.map(lambda x: jnp.cos(jnp.arange(x.size)).reshape(x.shape), encoder.mlp)
+        backward = jax.grad(lambda mlp: jnp.square(f(mlp)).sum())(encoder.mlp)
+        return f(encoder.mlp), backward, jax.jvp(f, (encoder.mlp,), (change,))
+
+    for given, due in zip(*(jax.tree.leaves(all_of(f)) for f in (read, product)), strict=True):
+        np.testing.assert_array_equal(given, due)

