@@ -8,7 +8,7 @@ import pytest
 
 from fathom.cli import main
 from fathom.reproduce import drawing, registry
-from fathom.reproduce.base import Estimate, Experiment, Outcome, Reading
+from fathom.reproduce.base import Estimate, Experiment, Outcome, Reading, Work
 
 
 def compute(runs: int, seed: int) -> Outcome:
@@ -82,6 +82,23 @@ def test_those_that_take_hours_are_made_only_when_named(capsys, tmp_path, monkey
     assert [r["name"] for r in json.loads(capsys.readouterr().out)] == ["hours"]
     main(["reproduce", "list"])
     assert "hours       the figure-0.1  (a book, takes hours: not in `all`)" in capsys.readouterr().out
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    steps: int = 200
+
+
+def arranged(settings: Settings, work: Work) -> Experiment:
+    return dataclasses.replace(
+        EXPERIMENTS["figure-0.1"], title=f"{settings.steps} steps", settings=settings, arrange=arranged
+    )
+
+
+def test_the_title_tells_the_settings_that_are_given(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "experiments", lambda: {"figure-0.1": arranged(Settings(), Work())})
+    assert main(["reproduce", "figure-0.1", "--steps", "50", "--out", str(tmp_path)]) == 0
+    assert "figure-0.1: 50 steps" in capsys.readouterr().err
 
 
 def test_unknown_names_and_none_at_all(capsys, tmp_path):

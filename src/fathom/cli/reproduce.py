@@ -40,10 +40,10 @@ def run_reproduce(arguments: Sequence[str]) -> int:
     runtime.configure()
     reports = []
     for experiment in chosen:
-        _say(f"{experiment.name}: {experiment.title}")
         if experiment.arrange is not None:
             work = Work(options.out / experiment.name, _say)
             experiment = experiment.arrange(settings or experiment.settings, work)
+        _say(f"{experiment.name}: {experiment.title}")
         report = reproduce(experiment, options.runs, options.seed)
         files = report.write(options.out)
         reports.append(report)
