@@ -76,9 +76,14 @@ ROWS = (
     Row("sac", "MountainCarContinuous-v0", 50_000, 90.0),
     Row("trpo", "MountainCarContinuous-v0", 50_000, 90.0),
     Row("dqn", "MountainCar-v0", 120_000, -112.0, "−107 ± 4", "SB3-contrib documentation"),
+    Row("qr_dqn", "MountainCar-v0", 120_000, -112.0, "−111 ± 4", "SB3-contrib documentation"),
     Row("ppo", "Acrobot-v1", 1_000_000, -73.5, "−73.5", "SB3 Zoo's benchmark.md, 2013 episodes of one run"),
     Row("dqn", "Acrobot-v1", 100_000, -76.6, "−76.6", "SB3 Zoo's benchmark.md, 1932 episodes of one run"),
     Row("ppo", "LunarLander-v3", 500_000, 200.0, "242 at 1M", "SB3 Zoo, one run on v2", shorter=True),
+    Row("dqn", "LunarLander-v3", 100_000, 150.0, "195 ± 28", "SB3-contrib documentation, budget not stated"),
+    Row(
+        "qr_dqn", "LunarLander-v3", 100_000, 160.0, "168 ± 39", "SB3-contrib documentation, budget not stated"
+    ),
     Row("a2c", "LunarLander-v3", 200_000, 130.0, "156", "SB3 Zoo, one run on v2 (same dynamics)"),
     Row("sac", "LunarLanderContinuous-v3", 300_000, 230.0, seeds=3),
 )
