@@ -277,7 +277,7 @@ def _intervals(axes: Any, found: dict[str, Estimate], looks: dict[str, dict[str,
     if all(name != WHOLE for name in found):
         axes.set_xlabel("probability")
         axes.axvline(0.5, color=drawing.MUTED, lw=1.0, ls=":")
-        axes.set_xlim(0.0, 1.0)
+        axes.set_xlim(-0.03, 1.03)  # whole dots at 0 and 1
 
 
 def _look(i: int, name: str) -> dict[str, Any]:
