@@ -58,7 +58,7 @@ class Linear(eqx.Module):
 
 @jax.custom_jvp
 def _rows(weight: Float[Array, "inputs outputs"], index: Int[Array, "*batch"]) -> Array:
-    """The product with one-hot vectors, to the bit: rows are read, and 0 is given outside.
+    """The product with one-hot vectors, to the bit for finite weights: rows are read, 0 is given outside.
 
     Its gradient is that of the product, since the gradient of reading is a scatter, slow on CPU. Ten networks
     of 401 inputs and 50 units learn from 64 in 0.46 ms so, in 1.95 by the product.
